@@ -1,0 +1,214 @@
+"""Files and folders that are either there and whole, or not there.
+
+A process can be killed between any two system calls. Nothing is therefore written under its final name: it is
+written under a temporary name beside it, flushed to the disk, and renamed, which POSIX and Windows do in one
+step. Temporary names begin with a dot and end in ``.tmp``; folders on their way out end in ``.deleting``.
+Both may be deleted at any time when nothing is running.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lend a temporary name for a file that appears under its own name once it is whole.
+
+    Parameters
+    ----------
+    path
+        The final name. Missing parent folders are made; an existing file is replaced.
+
+    Yields
+    ------
+    Path
+        A name in the same folder, to be written by the caller. When the block ends, the file is flushed to
+        the disk and renamed to `path`; when it raises, the temporary file is removed and `path` is as it was.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, for example because the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_name(path)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Lend a temporary folder that appears under its own name once it is whole.
+
+    Parameters
+    ----------
+    path
+        The final name. Missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        An empty folder beside `path`. When the block ends it is renamed to `path`; when it raises, it is
+        removed.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, or `path` exists and is not empty: see `remove_tree`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step.
+
+    Parameters
+    ----------
+    path
+        Where; parent folders are made, an existing file is replaced.
+    data
+        All of the content.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step, in UTF-8 with the line ends of `text`.
+
+    Parameters
+    ----------
+    path
+        Where; parent folders are made, an existing file is replaced.
+    text
+        All of the content.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file in one step, indented by two spaces, keys in the order given.
+
+    Parameters
+    ----------
+    path
+        Where; parent folders are made, an existing file is replaced.
+    value
+        What `json.dumps` accepts, except NaN and infinity, which are not JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` cannot be written as JSON; the file is as it was.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path
+        An existing file in UTF-8.
+
+    Returns
+    -------
+    Any
+        Its content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not JSON; the message names the file.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder so that a half-deleted one is never taken for a good one.
+
+    Parameters
+    ----------
+    path
+        Folder. It is renamed to a name ending in ``.deleting`` first; a missing folder is no error.
+
+    Raises
+    ------
+    OSError
+        If it cannot be renamed or deleted.
+    """
+    leaving = path.with_name(f".{path.name}.{secrets.token_hex(4)}.deleting")
+    try:
+        path.replace(leaving)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(leaving)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of a folder: temporary files in it, and temporary names of itself.
+
+    Parameters
+    ----------
+    path
+        Folder, which may be missing. Nothing may be writing to it.
+
+    Raises
+    ------
+    OSError
+        If something cannot be deleted.
+    """
+    for file in path.rglob(".*.tmp"):
+        file.unlink(missing_ok=True)
+    for ending in ("tmp", "deleting"):
+        for folder in path.parent.glob(f".{glob.escape(path.name)}.????????.{ending}"):
+            shutil.rmtree(folder)
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut. Windows cannot open folders and needs no such call."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slidepipe.storage.publish import (
+    atomic_folder,
+    atomic_path,
+    read_json,
+    remove_leftovers,
+    remove_tree,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file.bin"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+    assert target.read_bytes() == b"half"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    target = tmp_path / "file.bin"
+    target.write_bytes(b"old")
+
+    def write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"new, but cut sh")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        write()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+
+
+def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_folder(tmp_path / "store") as folder:
+            (folder / "a").write_text("1")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_is_written_in_utf_8_with_its_own_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "t.csv", "µm\nx\n")
+    assert (tmp_path / "t.csv").read_bytes() == b"\xc2\xb5m\nx\n"
+
+
+def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    value = {"b": 1, "a": [1.5, None, "µm"]}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+    assert list(json.loads((tmp_path / "x.json").read_text("utf-8"))) == ["b", "a"]
+
+
+def test_what_is_not_json_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", 1)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", float("nan"))
+    assert read_json(tmp_path / "x.json") == 1
+
+
+def test_a_broken_json_file_is_named(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.json", b'{"cut sh')
+    with pytest.raises(ValueError, match=r"x\.json is not a JSON file"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_tree_is_removed_whole_and_a_missing_one_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "store" / "deep").mkdir(parents=True)
+    (tmp_path / "store" / "deep" / "file").write_text("x")
+    remove_tree(tmp_path / "store")
+    remove_tree(tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [
+        tmp_path / "a" / "x" / "data",
+        tmp_path / "a.work" / "1.json",
+        tmp_path / ".ab.01234567.tmp" / "z",
+    ]
+    left = [
+        tmp_path / "a" / "x" / ".data.01234567.tmp",
+        tmp_path / ".a.01234567.tmp" / "y",
+        tmp_path / ".a.01234567.deleting" / "y",
+    ]
+    for path in [*kept, *left]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    remove_leftovers(tmp_path / "a")
+    remove_leftovers(tmp_path / "missing")
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
