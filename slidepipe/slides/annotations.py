@@ -1,0 +1,68 @@
+"""Annotation files of any format that is read here, as outlines in level-0 pixels."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from slidepipe.errors import AnnotationError
+from slidepipe.slides.asap_xml import read_asap_outlines
+from slidepipe.slides.outline_json import read_json_outlines
+from slidepipe.slides.outlines import Outline, SlideAnnotation, make_annotation
+
+__all__ = ["ANNOTATION_SUFFIXES", "Outline", "SlideAnnotation", "read_annotation"]
+
+ANNOTATION_SUFFIXES = (".xml", ".geojson", ".json", ".geojson.gz", ".json.gz")
+"""Ends of the names of annotation files, in lower case."""
+
+
+def read_annotation(
+    path: Path, slide_id: str, *, classes: Mapping[str, bool] | None = None
+) -> SlideAnnotation:
+    """Read the outlines drawn on a slide.
+
+    Parameters
+    ----------
+    path
+        ``.xml`` from ASAP, ``.geojson`` or ``.json`` from QuPath or NCRF; JSON may be gzipped (``.gz``).
+    slide_id
+        The slide they belong to.
+    classes
+        Which groups (ASAP) or classes (QuPath) are tumour (True) and which are cut out of it (False), besides and
+        instead of those known by name: ``slidepipe.slides.asap_xml.ASAP_CLASSES`` and
+        ``slidepipe.slides.outline_json.QUPATH_CLASSES``.
+
+    Returns
+    -------
+    SlideAnnotation
+        Outlines in painting order, tumour before what is cut out of it. Coordinates are those of the file: level-0
+        pixels from the corner of the stored image. (QuPath counts from ``openslide.bounds-*`` where a slide has them,
+        which its exports do not tell.) Without outlines if the file has none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    AnnotationError
+        If the file is damaged or of another kind, holds a group or class of unknown meaning, or something without
+        area.
+    """
+    name = path.name.lower()
+    if not name.endswith(ANNOTATION_SUFFIXES):
+        remedy = "unzip it" if name.endswith(".zip") else f"known are {', '.join(ANNOTATION_SUFFIXES)}"
+        raise AnnotationError(f"slide {slide_id}: {path.name} is not an annotation file: {remedy}")
+    content = path.read_bytes()
+    if name.endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise AnnotationError(
+                f"slide {slide_id}: {path.name} is not a whole gzip file: {error}"
+            ) from error
+    read_outlines = read_asap_outlines if name.endswith(".xml") else read_json_outlines
+    try:
+        return make_annotation(slide_id, read_outlines(content, slide_id, classes or {}))
+    except AnnotationError as error:
+        raise AnnotationError(f"{error} (file {path.name})") from error

@@ -1,0 +1,135 @@
+"""The one call that opens a slide with the right reader, and the fingerprint of what lies in its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import openslide
+
+from slidepipe.errors import SlideFormatError
+from slidepipe.provenance import fingerprint, fingerprint_bytes, fingerprint_file
+from slidepipe.slides.companions import slide_files
+from slidepipe.slides.names import is_url
+from slidepipe.slides.openslide_reader import OpenSlideReader
+from slidepipe.slides.reader import SlideReader, SlideSource
+from slidepipe.slides.tiff_reader import TiffReader
+from slidepipe.slides.tiffslide_reader import TiffSlideReader
+
+_GIT_LFS_POINTER = b"version https://git-lfs"
+_SAMPLES = 16
+_SAMPLE_BYTES = 64 * 2**10
+
+
+def open_slide(source: SlideSource) -> SlideReader:
+    """Open a slide and check that it can be used.
+
+    Only the header is read. The file stays open until the reader is closed, so use ``with``. A reader belongs to one
+    thread; open one per worker, or use `slidepipe.slides.handles.borrow_slide`.
+
+    Parameters
+    ----------
+    source
+        Where the slide lies and how to open it. The reader ``auto`` is OpenSlide for every file it knows, else the
+        TIFF reader; which one it was stands in ``info.reader``. A URL needs the reader ``tiffslide``. Of a DICOM
+        slide, any file of the series will do.
+
+    Returns
+    -------
+    SlideReader
+        Regions come back as uint8 RGB of shape (height, width, 3), white (255) beyond the slide's edge.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    SlideFormatError
+        If it is not a slide that the reader reads.
+    PixelSizeError
+        If neither the file nor ``source.mpp`` gives a pixel size, or the file gives one that no slide has.
+    """
+    if is_url(source.path):
+        if source.reader != "tiffslide":
+            raise SlideFormatError(
+                f"slide {source.slide_id} is a URL, which only tiffslide reads: set its reader to tiffslide"
+            )
+        return TiffSlideReader(source)
+    _check_file(source)
+    match source.reader:
+        case "openslide":
+            return OpenSlideReader(source)
+        case "tiffslide":
+            return TiffSlideReader(source)
+        case "tiff":
+            return TiffReader(source)
+        case "auto":
+            return _open_by_content(source)
+
+
+def _open_by_content(source: SlideSource) -> SlideReader:
+    if openslide.OpenSlide.detect_format(source.path) is not None:
+        return OpenSlideReader(source)
+    try:
+        return TiffReader(source)
+    except SlideFormatError as error:
+        raise SlideFormatError(f"{error}; OpenSlide does not know the file either") from error
+
+
+def _check_file(source: SlideSource) -> None:
+    path = Path(source.path)
+    if path.is_dir():
+        raise SlideFormatError(
+            f"slide {source.slide_id}: {path.name} is a folder; name the slide file inside it"
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_GIT_LFS_POINTER))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"slide {source.slide_id}: there is no file {path}") from error
+    if not head:
+        raise SlideFormatError(f"slide {source.slide_id}: the file is empty: fetch it again")
+    if head == _GIT_LFS_POINTER:
+        raise SlideFormatError(
+            f"slide {source.slide_id}: the file is a Git LFS pointer, not the slide itself: fetch it with "
+            "`git lfs pull`"
+        )
+
+
+def fingerprint_slide(source: SlideSource) -> str:
+    """Fingerprint a slide by the content of its files, whatever their names and dates.
+
+    Parameters
+    ----------
+    source
+        The slide; how it is opened and its ``mpp`` do not count. Companion files do: the folder of an MRXS slide,
+        the images of a VMS slide, the whole DICOM series whichever of its files is named.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits. Of files over 64 MiB, and of URLs, samples count instead of all bytes; see
+        `slidepipe.provenance.fingerprint_file`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    OSError
+        If a file cannot be read.
+    """
+    if is_url(source.path):
+        return _fingerprint_url(source.path)
+    files = slide_files(Path(source.path))
+    if len(files) == 1:
+        return fingerprint_file(files[0])
+    return fingerprint(sorted(fingerprint_file(path) for path in files))
+
+
+def _fingerprint_url(url: str) -> str:
+    with fsspec.open(url, "rb") as file:
+        size = file.seek(0, 2)
+        pieces = [str(size).encode()]
+        for index in range(_SAMPLES):
+            file.seek(max(size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
+            pieces.append(file.read(_SAMPLE_BYTES))
+    return fingerprint_bytes(b"".join(pieces))

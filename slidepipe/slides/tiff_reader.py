@@ -1,0 +1,174 @@
+"""JPEG-tiled TIFF slides (generic, Aperio, Philips) without OpenSlide: several times faster, pixel for pixel the same.
+
+Tiles are read with one call each and decoded straight into RGB. OpenSlide spends most of its time laying tiles onto a
+canvas, which tiles that do not overlap do not need.
+
+One difference: libjpeg can decode around damage inside a tile. OpenSlide takes its warnings for errors; imagecodecs
+does not pass them on. A tile that is cut short or lacks its end is noticed here, flipped bits inside it are not.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from slidepipe.errors import RegionReadError
+from slidepipe.slides.levels import WHITE, damaged_region, read_padded
+from slidepipe.slides.pixel_sizes import choose_pixel_size
+from slidepipe.slides.reader import SlideInfo, SlideLevel, SlideSource
+from slidepipe.slides.tiff_index import JpegLevel, TiffIndex, read_tiff_index
+
+_END_OF_IMAGE = b"\xff\xd9"
+_LONGEST_PADDING = 16
+"""Bytes that writers put after a tile to align the next one."""
+
+
+class TiffReader:
+    """A slide in JPEG tiles; see `slidepipe.slides.reader.SlideReader`.
+
+    Parameters
+    ----------
+    source
+        The slide; a local path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SlideFormatError
+        If it is not a TIFF file in JPEG tiles.
+    PixelSizeError
+        If neither the file nor `source` gives a pixel size.
+    """
+
+    def __init__(self, source: SlideSource) -> None:
+        path = Path(source.path)
+        self._index = read_tiff_index(path, source.slide_id)
+        self._info = _describe(self._index, source)
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._close_file = weakref.finalize(self, os.close, self._file)
+
+    @property
+    def info(self) -> SlideInfo:
+        """What is known of the slide."""
+        return self._info
+
+    @property
+    def index(self) -> TiffIndex:
+        """Where the compressed tiles lie."""
+        return self._index
+
+    def read_region(
+        self, origin_px0: tuple[int, int], level: int, size_px: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Read one rectangle; see `SlideReader.read_region`."""
+        return read_padded(self._info, origin_px0, level, size_px, self._read_level)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close_file()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_level(
+        self, level: int, origin_px: tuple[int, int], size_px: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        if not self._close_file.alive:
+            raise RegionReadError(f"slide {self._info.slide_id}: its reader was closed: open it again")
+        tiles = self._index.levels[level]
+        (left, top), (width, height) = origin_px, size_px
+        tile_width, tile_height = tiles.tile_px
+        region = np.full((height, width, 3), WHITE, dtype=np.uint8)
+        for row in range(top // tile_height, (top + height - 1) // tile_height + 1):
+            for column in range(left // tile_width, (left + width - 1) // tile_width + 1):
+                if tiles.byte_counts[row, column] == 0:
+                    continue
+                try:
+                    tile = self._read_tile(tiles, row, column)
+                except (OSError, imagecodecs.Jpeg8Error, ValueError) as error:
+                    reason = f"tile (row {row}, column {column}): {error}"
+                    raise damaged_region(self._info.slide_id, level, origin_px, size_px, reason) from error
+                y, x = row * tile_height - top, column * tile_width - left
+                part = tile[max(-y, 0) : height - y, max(-x, 0) : width - x]
+                region[max(y, 0) : y + tile_height, max(x, 0) : x + tile_width] = part
+        return region
+
+    def _read_tile(self, level: JpegLevel, row: int, column: int) -> NDArray[np.uint8]:
+        length = int(level.byte_counts[row, column])
+        data = _read_at(self._file, int(level.offsets[row, column]), length)
+        if len(data) < length:
+            raise ValueError(f"the file ends after {len(data)} of its {length} bytes")
+        return decode_tile(data, level)
+
+
+def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
+    """Decode one tile.
+
+    Parameters
+    ----------
+    data
+        The tile's bytes as they lie in the file.
+    level
+        The level that it belongs to.
+
+    Returns
+    -------
+    ndarray
+        uint8 RGB, shape (tile height, tile width, 3); grey is repeated in all three.
+
+    Raises
+    ------
+    ValueError
+        If the stream has no end, or decodes to another size than the level's tiles have.
+    Jpeg8Error
+        If it is not a JPEG stream.
+    """
+    if _END_OF_IMAGE not in data[-_LONGEST_PADDING:]:
+        raise ValueError("premature end of the JPEG stream")
+    is_grey = level.colour_space == "GRAYSCALE"
+    tile: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
+        data,
+        tables=level.tables,
+        colorspace=level.colour_space,
+        outcolorspace=level.colour_space if is_grey else "RGB",
+    )
+    width, height = level.tile_px
+    if tile.shape[:2] != (height, width) or tile.dtype != np.uint8:
+        raise ValueError(
+            f"decodes to {tile.dtype} of shape {tile.shape}, but the tiles are {width} × {height} px of 8 bits"
+        )
+    return np.repeat(tile.reshape(height, width, 1), 3, axis=2) if is_grey else tile
+
+
+def _read_at(file: int, offset: int, length: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, length, offset)
+    os.lseek(file, offset, os.SEEK_SET)  # Windows has no pread; a reader belongs to one thread
+    return os.read(file, length)
+
+
+def _describe(index: TiffIndex, source: SlideSource) -> SlideInfo:
+    levels = index.levels
+    return SlideInfo(
+        slide_id=source.slide_id,
+        size_px0=levels[0].size_px,
+        pixel_size=choose_pixel_size(source, index.facts.recorded_um),
+        levels=tuple(SlideLevel(level.size_px, level.factor) for level in levels),
+        tile_px=levels[0].tile_px,
+        vendor=index.facts.vendor,
+        reader="tiff",
+        objective_power=index.facts.objective_power,
+    )
