@@ -1,0 +1,1 @@
+"""Where a slide has tissue, which tiles are cut, and the store that holds them."""

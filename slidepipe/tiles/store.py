@@ -1,0 +1,386 @@
+"""The tile store of one slide: a Zarr v3 group that is an OME-NGFF 0.5 image at the same time.
+
+* ``0``: the pixels, uint8, axes c, y, x. A chunk is one tile; a shard is a square of tiles; what is not
+  stored is white.
+* ``status``: uint8 (tile rows, tile columns), `BACKGROUND`, `STORED` or `DAMAGED`.
+* ``tissue``: uint8 (rows, columns), the tissue mask, 1 is tissue.
+* attribute ``ome``: axes and pixel size; attribute ``slidepipe``: which slide, which settings, which
+  software. An allow-list: neither paths nor file names nor anything else that could name a patient.
+
+While a store is being filled, ``status`` says what is planned, and ``complete`` in its attributes is false;
+such a store cannot be opened. Pixels are read as a picture, at any place and of any size, so that every patch
+size and stride reads from the same tiles.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slidepipe.errors import StoreError, StoreIncompleteError, StoreVersionError
+from slidepipe.geometry import PixelSize, Scale
+from slidepipe.storage.arrays import read_attributes, read_chunk_codecs, read_small_array
+from slidepipe.storage.shards import read_chunk, read_shard_index, shard_path
+from slidepipe.storage.tile_codec import TileCodec, codec_from, decode_tile, unseal
+from slidepipe.tiles.grid import TileGrid
+from slidepipe.tiles.tissue import TissueMask
+
+STORE_VERSION = 1
+BACKGROUND, STORED, DAMAGED = 0, 1, 2
+PIXELS = "0"
+WHITE = 255
+STATUS, TISSUE = "status", "tissue"
+_KEYS = ("complete", "token", "slide", "grid", "tissue", "counts")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StorePlan:
+    """What a store holds or is to hold, complete or not."""
+
+    path: Path
+    """Folder of the store."""
+    attributes: dict[str, Any]
+    """The attribute ``slidepipe``."""
+    grid: TileGrid
+    """The planned tiles."""
+    status: NDArray[np.uint8]
+    """Status of each tile, shape (tile rows, tile columns). Until the store is complete, every planned tile
+    is `STORED`."""
+    codec: TileCodec
+    """How tiles are encoded."""
+
+    @property
+    def token(self) -> str:
+        """Token of the work that fills the store."""
+        return str(self.attributes["token"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all tiles are there."""
+        return self.attributes["complete"] is True
+
+    @property
+    def slide_id(self) -> str:
+        """The slide."""
+        return str(self.attributes["slide"]["id"])
+
+    @property
+    def tissue(self) -> TissueMask:
+        """The tissue mask, read anew, without the margin for which tiles are stored as well.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        facts = self.attributes["tissue"]
+        scale_x, scale_y = facts["scale_px0"]
+        mask = read_small_array(self.path / TISSUE) != 0
+        return TissueMask(mask, (scale_x, scale_y), facts["thresholds"])
+
+    @property
+    def shard_shape(self) -> tuple[int, int, int]:
+        """Chunks of a shard along c, y and x."""
+        return (1, self.grid.shard_tiles, self.grid.shard_tiles)
+
+    def shard_index(self, block: int) -> tuple[int, int, int]:
+        """Return the position of a block's shard in the array of pixels.
+
+        Parameters
+        ----------
+        block
+            Index of the block.
+
+        Returns
+        -------
+        tuple of int
+            Along c, y and x.
+        """
+        return (0, *self.grid.shard_of(block))
+
+
+def read_store_plan(path: Path) -> StorePlan:
+    """Read what a store holds or is to hold.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+
+    Returns
+    -------
+    StorePlan
+        Of a store that may be incomplete.
+
+    Raises
+    ------
+    StoreError
+        If there is no tile store, or it is damaged.
+    StoreVersionError
+        If it was written by another format version.
+    """
+    attributes = read_attributes(path).get("slidepipe")
+    if not isinstance(attributes, dict) or attributes.get("format") != "tiles":
+        raise StoreError(f"{path} is a Zarr group, but no tile store of slidepipe")
+    version = attributes.get("format_version")
+    if version != STORE_VERSION:
+        raise StoreVersionError(
+            f"{path} is a tile store of format version {version}, and this slidepipe reads version {STORE_VERSION}: "
+            "cut the slide again, or use the slidepipe that wrote it"
+        )
+    status = read_small_array(path / STATUS)
+    try:
+        facts = attributes["grid"]
+        (width, height), (scale_x, scale_y) = facts["size_px"], facts["scale_px0"]
+        is_tissue = status != BACKGROUND
+        grid = TileGrid(
+            (width, height), facts["tile_px"], (scale_x, scale_y), facts["shard_tiles"], is_tissue
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} has attributes that do not fit together: {error}") from error
+    if missing := [key for key in _KEYS if key not in attributes]:
+        raise StoreError(f"{path} lacks the attributes {', '.join(missing)}")
+    return StorePlan(path, attributes, grid, status, codec_from(read_chunk_codecs(path / PIXELS)))
+
+
+def open_tile_store(path: Path, *, cache_tiles: int = 64) -> TileStore:
+    """Open a complete tile store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    cache_tiles
+        How many decoded tiles are kept, the ones used last; 64 tiles of 512 px are 50 MB.
+
+    Returns
+    -------
+    TileStore
+        To be used by one thread; open one per worker.
+
+    Raises
+    ------
+    StoreError
+        If there is no tile store, or it is damaged.
+    StoreVersionError
+        If it was written by another format version.
+    StoreIncompleteError
+        If blocks of it are missing.
+    """
+    plan = read_store_plan(path)
+    if not plan.is_complete:
+        raise StoreIncompleteError(
+            f"{path} of slide {plan.slide_id} is incomplete: run the tile stage again, it goes on where it stopped"
+        )
+    return TileStore(plan, cache_tiles)
+
+
+class TileStore:
+    """A complete tile store, opened by `open_tile_store`.
+
+    Parameters
+    ----------
+    plan
+        What it holds.
+    cache_tiles
+        How many decoded tiles are kept.
+    """
+
+    def __init__(self, plan: StorePlan, cache_tiles: int) -> None:
+        self._plan = plan
+        self._cache_tiles = cache_tiles
+        self._tiles: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
+        self._shards: dict[tuple[int, int], NDArray[np.uint64]] = {}
+        self._tissue: TissueMask | None = None
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._plan.path
+
+    @property
+    def slide_id(self) -> str:
+        """The slide."""
+        return self._plan.slide_id
+
+    @property
+    def size_px0(self) -> tuple[int, int]:
+        """Width and height of the slide in level-0 pixels."""
+        width, height = self._plan.attributes["slide"]["size_px0"]
+        return width, height
+
+    @property
+    def pixel_size0(self) -> PixelSize:
+        """Size of a level-0 pixel."""
+        return PixelSize(*self._plan.attributes["slide"]["pixel_size_um"])
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Size of a stored pixel."""
+        return self.pixel_size0.scaled(self.scale_px0)
+
+    @property
+    def scale_px0(self) -> Scale:
+        """Level-0 pixels per stored pixel, along x and y."""
+        return self._plan.grid.scale_px0
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the stored level in its own pixels."""
+        return self._plan.grid.size_px
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile."""
+        return self._plan.grid.tile_px
+
+    @property
+    def shard_tiles(self) -> int:
+        """Tiles along each side of a shard."""
+        return self._plan.grid.shard_tiles
+
+    @property
+    def status(self) -> NDArray[np.uint8]:
+        """`BACKGROUND`, `STORED` or `DAMAGED` for each tile, shape (tile rows, tile columns)."""
+        return self._plan.status
+
+    @property
+    def tissue(self) -> TissueMask:
+        """The tissue mask, without the margin for which tiles are stored as well.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        if self._tissue is None:
+            self._tissue = self._plan.tissue
+        return self._tissue
+
+    @property
+    def token(self) -> str:
+        """Fingerprint of whatever determined the store."""
+        return self._plan.token
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Everything the store says about where it comes from: slide, grid, settings, software, counts."""
+        return self._plan.attributes
+
+    @property
+    def codec(self) -> TileCodec:
+        """How tiles are encoded."""
+        return self._plan.codec
+
+    def read_window(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Read a rectangle of the stored level.
+
+        Parameters
+        ----------
+        x, y
+            Top-left corner in stored pixels; may lie outside the slide.
+        width, height
+            Size in stored pixels.
+
+        Returns
+        -------
+        ndarray
+            uint8 RGB, shape (height, width, 3). White (255) outside the slide and where a tile is background
+            or damaged; `status` tells which. Every tile is decoded once at most.
+
+        Raises
+        ------
+        StoreError
+            If a stored tile is missing or damaged on the disk.
+        """
+        window = np.full((height, width, 3), WHITE, dtype=np.uint8)
+        side = self.tile_px
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, self.size_px[0]), min(y + height, self.size_px[1])
+        if left >= right or top >= bottom:
+            return window
+        for row in range(top // side, -(-bottom // side)):
+            for column in range(left // side, -(-right // side)):
+                if self.status[row, column] != STORED:
+                    continue
+                y0, y1 = max(top, row * side), min(bottom, (row + 1) * side)
+                x0, x1 = max(left, column * side), min(right, (column + 1) * side)
+                tile = self._tile(row, column)
+                part = tile[y0 - row * side : y1 - row * side, x0 - column * side : x1 - column * side]
+                window[y0 - y : y1 - y, x0 - x : x1 - x] = part
+        return window
+
+    def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
+        key = (row, column)
+        tile = self._tiles.pop(key, None)
+        if tile is None:
+            try:
+                tile = decode_tile(self.codec, self._chunk(row, column), self.tile_px)
+            except StoreError as error:
+                raise self._damaged(row, column, error) from error
+        self._tiles[key] = tile
+        if len(self._tiles) > self._cache_tiles:
+            self._tiles.popitem(last=False)
+        return tile
+
+    def read_encoded(self, row: int, column: int) -> bytes:
+        """Read one stored tile without decoding it.
+
+        Parameters
+        ----------
+        row, column
+            Position of the tile in the grid.
+
+        Returns
+        -------
+        bytes
+            A JPEG stream, or a zstd frame of the pixels: see `codec`. Its checksum has been checked.
+
+        Raises
+        ------
+        StoreError
+            If the tile is not stored, or damaged on the disk.
+        """
+        if self.status[row, column] != STORED:
+            raise StoreError(f"slide {self.slide_id}: tile at row {row}, column {column} is not stored")
+        try:
+            return unseal(self._chunk(row, column))
+        except StoreError as error:
+            raise self._damaged(row, column, error) from error
+
+    def _chunk(self, row: int, column: int) -> bytes:
+        shard = (row // self.shard_tiles, column // self.shard_tiles)
+        file = shard_path(self.path / PIXELS, (0, *shard))
+        if shard not in self._shards:
+            self._shards[shard] = read_shard_index(file, self._plan.shard_shape)
+        chunk = read_chunk(file, self._shards[shard], (0, row % self.shard_tiles, column % self.shard_tiles))
+        if not chunk:
+            raise StoreError(f"{file} does not hold it")
+        return chunk
+
+    def _damaged(self, row: int, column: int, error: StoreError) -> StoreError:
+        return StoreError(
+            f"slide {self.slide_id}: tile at row {row}, column {column} of {self.path} cannot be read: {error}. "
+            "Cut the slide again"
+        )
+
+    def close(self) -> None:
+        """Forget all decoded tiles. Closing twice is harmless."""
+        self._tiles.clear()
+        self._shards.clear()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Forget all decoded tiles."""
+        self.close()

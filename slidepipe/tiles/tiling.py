@@ -1,0 +1,306 @@
+"""Cutting a slide into its tile store: begin, any number of blocks in any order and place, finish.
+
+`begin_tiling` looks at the slide, plans, and makes the store. `tile_block` fills one shard; it carries paths
+and small values only, opens its own files, and may run anywhere, twice or at the same time as itself: it
+always leaves the same bytes, because no other block touches its shard. `finish_tiling` checks that every
+block is there and marks the store as complete. A loop, Dask workers and a SLURM array make the same three
+calls.
+
+What is killed in between goes on where it stopped: finished blocks stand in a ledger beside the store, named
+like it and ending in ``.work``. The ledger and the store both carry the job's token, the fingerprint of
+slide, settings and code; with another token, everything starts again. A block is believed to be finished if
+its shard has the size that the ledger says. Blocks with damaged tiles are read again, in case the damage was
+the network's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slidepipe.errors import (
+    DamagedSlideError,
+    SlideChangedError,
+    StoreConflictError,
+    StoreError,
+    StoreIncompleteError,
+)
+from slidepipe.provenance import fingerprint_file, software_versions
+from slidepipe.slides.opening import fingerprint_slide
+from slidepipe.slides.reader import SlideInfo, SlideSource
+from slidepipe.storage.ledger import BlockLedger
+from slidepipe.storage.publish import remove_leftovers, remove_tree
+from slidepipe.storage.shards import ChunkIndex, shard_path, write_shard
+from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode_tile
+from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid
+from slidepipe.tiles.store import PIXELS, StorePlan, read_store_plan
+from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
+from slidepipe.tiles.tile_reading import read_tiles
+from slidepipe.tiles.tissue import TissueMask, TissueSettings, detect_tissue
+from slidepipe.tiles.tissue_file import read_tissue_mask
+from slidepipe.tiles.tolerant_reader import TolerantReader
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TileJob:
+    """All that is needed to cut one slide: paths and small values."""
+
+    source: SlideSource
+    """The slide."""
+    store: str
+    """Folder of the tile store."""
+    settings: TileSettings
+    """How tiles are cut and stored."""
+    tissue: TissueSettings
+    """How tissue is found."""
+    token: str
+    """Fingerprint of whatever determines the store: slide, settings, code."""
+    slide_fingerprint: str
+    """Fingerprint of the slide's content."""
+    tissue_mask: str | None = None
+    """File with a tissue mask; None to find the tissue."""
+
+
+def plan_tiling(job: TileJob) -> tuple[SlideInfo, TissueMask, TileGrid]:
+    """Find the tissue and choose the tiles of a slide, without writing anything.
+
+    Parameters
+    ----------
+    job
+        What is to be done.
+
+    Returns
+    -------
+    tuple
+        The slide, its tissue mask without margin, and the tiles within the margin. Parts of the overview that
+        are damaged count as tissue, so that their tiles are tried: level 0 may be whole there, and if not,
+        the damage is counted.
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be read, the mask does not fit it, or finer pixels than its own are asked for.
+    """
+    with TolerantReader(job.source) as reader:
+        info = reader.info
+        if job.tissue_mask is None:
+            mask = detect_tissue(reader, job.tissue).with_rectangles(reader.damaged_px0)
+        else:
+            mask = read_tissue_mask(Path(job.tissue_mask), info)
+    return info, mask, plan_tile_grid(info, mask.grown(job.tissue.margin_um, info.pixel_size), job.settings)
+
+
+def begin_tiling(job: TileJob) -> tuple[int, ...]:
+    """Make the store of a slide, or go on with one that was begun.
+
+    Parameters
+    ----------
+    job
+        What is to be done.
+
+    Returns
+    -------
+    tuple of int
+        Blocks that are still to be done, ascending. Empty where the store is complete, where every block is
+        done and only `finish_tiling` is missing, and where the slide has no tissue.
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be used.
+    OSError
+        If the store cannot be written.
+    """
+    remove_leftovers(Path(job.store))
+    plan = _begun(job)
+    if plan is None:
+        _ledger(job).clear()
+        info, mask, grid = plan_tiling(job)
+        facts = StoreFacts(
+            info=info,
+            fingerprint=job.slide_fingerprint,
+            token=job.token,
+            settings=_settings(job),
+            software=software_versions(),
+        )
+        create_tile_store(Path(job.store), facts, grid, mask, _codec(job.settings))
+        return grid.blocks
+    if plan.is_complete:
+        return ()
+    done = {block for block, report in _done(job, plan).items() if report["n_damaged"] == 0}
+    return tuple(block for block in plan.grid.blocks if block not in done)
+
+
+def _begun(job: TileJob) -> StorePlan | None:
+    try:
+        plan = read_store_plan(Path(job.store))
+    except StoreError as error:
+        _log.info("slide %s: cut from the start: %s", job.source.slide_id, error)
+        return None
+    if plan.token != job.token:
+        _log.info("slide %s: cut again, since slide, settings or code have changed", job.source.slide_id)
+        return None
+    return plan
+
+
+def _done(job: TileJob, plan: StorePlan) -> dict[int, dict[str, Any]]:
+    """Return the reports of finished blocks whose shards are as large as the ledger says."""
+    reports = {}
+    for block, report in _ledger(job).done().items():
+        shard = shard_path(plan.path / PIXELS, plan.shard_index(block))
+        size = shard.stat().st_size if shard.is_file() else 0
+        if size == report["bytes"]:
+            reports[block] = report
+        else:
+            _log.warning("%s has %d bytes, not %d: it is written again", shard, size, report["bytes"])
+    return reports
+
+
+def tile_block(job: TileJob, block: int) -> dict[str, Any]:
+    """Cut one block: read its tiles from the slide and write its shard.
+
+    Parameters
+    ----------
+    job
+        What is to be done; `begin_tiling` must have been called with it.
+    block
+        Index of the block, as `begin_tiling` returned it.
+
+    Returns
+    -------
+    dict
+        ``block``, ``n_tiles`` (planned), ``n_stored``, ``n_damaged``, ``damaged`` (list of [tile row, tile
+        column]), ``tile_px``, ``bytes`` (of the shard) and ``seconds``. A damaged tile does not fail the
+        block: it is not stored, and so reads as white.
+
+    Raises
+    ------
+    StoreError
+        If there is no store: `begin_tiling` comes first.
+    StoreConflictError
+        If the store belongs to another job, or has no such block.
+    SlideError
+        If the slide cannot be opened.
+    OSError
+        If the store cannot be written.
+    """
+    started = time.perf_counter()
+    plan = _plan_of(job)
+    if block not in plan.grid.blocks:
+        raise StoreConflictError(f"slide {plan.slide_id}: {job.store} has no block {block}")
+    tiles = plan.grid.tiles_of(block)
+    damaged: list[list[int]] = []
+
+    def encoded() -> Iterator[tuple[ChunkIndex, bytes]]:
+        side = plan.grid.shard_tiles
+        for (row, column), pixels in read_tiles(job.source, plan.grid, tiles):
+            if pixels is None:
+                damaged.append([row, column])
+            else:
+                yield (0, row % side, column % side), encode_tile(plan.codec, pixels)
+
+    size = write_shard(plan.path / PIXELS, plan.shard_index(block), encoded(), plan.shard_shape)
+    report = {
+        "block": block,
+        "n_tiles": len(tiles),
+        "n_stored": len(tiles) - len(damaged),
+        "n_damaged": len(damaged),
+        "damaged": damaged,
+        "tile_px": plan.grid.tile_px,
+        "bytes": size,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    _ledger(job).record(block, report)
+    return report
+
+
+def finish_tiling(job: TileJob) -> dict[str, Any]:
+    """Check that every block is there and mark the store as complete. Finishing twice is harmless.
+
+    Parameters
+    ----------
+    job
+        What was to be done.
+
+    Returns
+    -------
+    dict
+        ``n_tiles`` (planned), ``n_stored``, ``n_damaged``, ``n_blocks`` and ``bytes`` (of all shards).
+
+    Raises
+    ------
+    StoreIncompleteError
+        If blocks are missing; the message names them.
+    DamagedSlideError
+        If more tiles are damaged than `TileSettings.max_damaged` allows. The store stays incomplete.
+    SlideChangedError
+        If the slide is no longer the one that `begin_tiling` was called for.
+    StoreConflictError
+        If the store belongs to another job.
+    """
+    plan = _plan_of(job)
+    if plan.is_complete:
+        _ledger(job).clear()
+        return dict(plan.attributes["counts"])
+    reports = _done(job, plan)
+    missing = [block for block in plan.grid.blocks if block not in reports]
+    if missing:
+        raise StoreIncompleteError(
+            f"slide {plan.slide_id}: {len(missing)} of {len(plan.grid.blocks)} blocks are missing: "
+            f"{', '.join(map(str, missing))}; run the tile stage again, it goes on where it stopped"
+        )
+    counts = {
+        key: sum(report[key] for report in reports.values()) for key in ("n_tiles", "n_stored", "n_damaged")
+    }
+    _check_damage(job, counts["n_damaged"], counts["n_tiles"])
+    if fingerprint_slide(job.source) != job.slide_fingerprint:
+        remove_tree(plan.path)
+        raise SlideChangedError(f"slide {plan.slide_id}: the file changed while it was being cut; run again")
+    counts |= {"n_blocks": len(reports), "bytes": sum(report["bytes"] for report in reports.values())}
+    damaged = [tile for report in reports.values() for tile in report["damaged"]]
+    remove_leftovers(plan.path)
+    complete_store(plan, np.array(damaged, dtype=np.int64).reshape(-1, 2), counts)
+    _ledger(job).clear()
+    return counts
+
+
+def _check_damage(job: TileJob, n_damaged: int, n_tiles: int) -> None:
+    allowed = job.settings.max_damaged
+    if n_damaged > allowed * n_tiles:
+        raise DamagedSlideError(
+            f"slide {job.source.slide_id}: {n_damaged} of {n_tiles} tiles ({n_damaged / n_tiles:.1%}) are damaged, and "
+            f"{allowed:.1%} are allowed: copy the slide again and compare its checksum, or raise max_damaged"
+        )
+
+
+def _plan_of(job: TileJob) -> StorePlan:
+    plan = read_store_plan(Path(job.store))
+    if plan.token != job.token:
+        raise StoreConflictError(
+            f"slide {job.source.slide_id}: {job.store} was made for another slide or with other settings "
+            f"(token {plan.token}, expected {job.token})"
+        )
+    return plan
+
+
+def _ledger(job: TileJob) -> BlockLedger:
+    return BlockLedger(Path(f"{job.store}.work"), job.token)
+
+
+def _codec(settings: TileSettings) -> TileCodec:
+    if settings.codec == "zstd":
+        return ZstdCodec()
+    return JpegCodec(level=settings.quality, subsampling=settings.subsampling)
+
+
+def _settings(job: TileJob) -> dict[str, Any]:
+    mask = None if job.tissue_mask is None else fingerprint_file(Path(job.tissue_mask))
+    return {"tiles": asdict(job.settings), "tissue": asdict(job.tissue), "tissue_mask": mask}

@@ -1,0 +1,83 @@
+"""Proof that a tile store still is what was written: nothing missing, nothing cut short, nothing changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from slidepipe.errors import StoreError
+from slidepipe.storage.shards import is_stored, read_chunk, read_shard_index, shard_path
+from slidepipe.storage.tile_codec import decode_tile
+from slidepipe.tiles.store import PIXELS, STORED, StorePlan, read_store_plan
+from slidepipe.tiles.tiling import TileJob
+
+
+def verify_tiles(store: TileJob | Path | str, token: str, decode: bool = False) -> list[str]:
+    """Check a tile store against what it says of itself.
+
+    Parameters
+    ----------
+    store
+        The store, or the job that made it.
+    token
+        Fingerprint that it should carry.
+    decode
+        Whether to read and decode every tile as well, which finds changed bytes and takes about as long as
+        cutting did. Without it, the index of every shard is read and checked.
+
+    Returns
+    -------
+    list of str
+        What is wrong, in words; empty if nothing is.
+    """
+    path = Path(store.store if isinstance(store, TileJob) else store)
+    try:
+        plan = read_store_plan(path)
+    except StoreError as error:
+        return [str(error)]
+    problems = []
+    if plan.token != token:
+        problems.append(
+            f"{path} carries token {plan.token}, expected {token}: slide, settings or code have changed"
+        )
+    if not plan.is_complete:
+        problems.append(f"{path} is incomplete")
+    expected = {block for block in plan.grid.blocks if _expected_tiles(plan, block).any()}
+    for block in sorted(expected):
+        problems += _check_block(plan, block, decode)
+    known = {shard_path(path / PIXELS, plan.shard_index(block)) for block in expected}
+    shards = {file for file in (path / PIXELS / "c").rglob("*") if file.is_file()}
+    return problems + [f"{file} does not belong there" for file in sorted(shards - known)]
+
+
+def _expected_tiles(plan: StorePlan, block: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return which chunks of a shard should be there, in the shape of the shard in chunks."""
+    side = plan.grid.shard_tiles
+    expected = np.zeros(plan.shard_shape, dtype=bool)
+    tiles = plan.grid.tiles_of(block)
+    stored = tiles[plan.status[tuple(tiles.T)] == STORED]
+    expected[0, stored[:, 0] % side, stored[:, 1] % side] = True
+    return expected
+
+
+def _check_block(plan: StorePlan, block: int, decode: bool) -> list[str]:
+    file = shard_path(plan.path / PIXELS, plan.shard_index(block))
+    try:
+        index = read_shard_index(file, plan.shard_shape)
+    except StoreError as error:
+        return [str(error)]
+    expected, found = _expected_tiles(plan, block), is_stored(index)
+    problems = []
+    if n_missing := int((expected & ~found).sum()):
+        problems.append(f"{file} misses {n_missing} of {int(expected.sum())} tiles")
+    if n_unexpected := int((found & ~expected).sum()):
+        problems.append(f"{file} holds {n_unexpected} tiles that should not be there")
+    if decode:
+        for position in np.argwhere(found):
+            chunk = (int(position[0]), int(position[1]), int(position[2]))
+            try:
+                decode_tile(plan.codec, read_chunk(file, index, chunk), plan.grid.tile_px)
+            except StoreError as error:
+                problems.append(f"{file}, tile at row {chunk[1]}, column {chunk[2]} of the shard: {error}")
+    return problems
