@@ -1,0 +1,1 @@
+"""Room 3a: the patch classifier, from patches in tile stores to probabilities. The only room with Torch."""

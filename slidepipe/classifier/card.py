@@ -1,0 +1,132 @@
+"""The card beside a model's weights, ``model.json``: what the network is, what it eats, how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from slidepipe.classifier.settings import Architecture
+from slidepipe.errors import ModelError
+from slidepipe.geometry import PixelSize
+from slidepipe.storage.publish import read_json, write_json
+
+MODEL_VERSION = 1
+"""Format of ``model.json`` and of the weights it describes; raised whenever older code would read them wrongly."""
+
+CARD_NAME = "model.json"
+WEIGHTS_NAME = "model.safetensors"
+
+PIXEL_SIZE_TOLERANCE = 0.15
+"""Relative difference between the pixel sizes of slides that one network may see. The two scanners of CAMELYON16 are
+7 % apart (0.243 and 0.226 µm), the next level of a pyramid 100 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What a model is and how it was made."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    architecture: Architecture
+    """Name of the network."""
+    patch_px: int
+    """Side of a patch in pixels."""
+    mpp: float
+    """Side of a pixel in µm, geometric mean over the training slides."""
+    mpp_range: tuple[float, float]
+    """Smallest and largest pixel of the training slides in µm."""
+    mean: tuple[float, float, float]
+    """Subtracted from red, green and blue, on the scale of 0 to 1."""
+    std: tuple[float, float, float]
+    """What the difference is divided by."""
+    classes: tuple[str, ...] = ("normal", "tumour")
+    """The network gives the log-odds of the last against the first."""
+    weights_sha256: str
+    """SHA-256 of ``model.safetensors``, 64 hexadecimal digits: the identity of the model."""
+    training: dict[str, Any]
+    """Settings, slides, counts and notes of the training."""
+    metrics: dict[str, float | int]
+    """Validation results of the weights that were kept."""
+    software: dict[str, str]
+    """Versions of everything that took part in the training."""
+    format_version: int = MODEL_VERSION
+    """Format of this card."""
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write ``model.json``.
+
+    Parameters
+    ----------
+    folder
+        Folder of the model.
+    card
+        What to write.
+    """
+    write_json(folder / CARD_NAME, asdict(card))
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read ``model.json`` without touching the weights.
+
+    Parameters
+    ----------
+    folder
+        Folder of the model.
+
+    Returns
+    -------
+    ModelCard
+        The card, every field checked.
+
+    Raises
+    ------
+    ModelError
+        If there is no card, it was written by another format version, or a field is missing, unknown or wrong.
+    """
+    path = folder / CARD_NAME
+    try:
+        content = read_json(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no model in {folder}: {CARD_NAME} is missing") from error
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != MODEL_VERSION:
+        raise ModelError(
+            f"{path} has format version {version}, this slidepipe reads {MODEL_VERSION}: train again, or use the "
+            "slidepipe that wrote it"
+        )
+    try:
+        return TypeAdapter(ModelCard).validate_python(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ModelError(f"{path} does not describe a model: {problems}") from error
+
+
+def check_pixel_size(card: ModelCard, pixel_size: PixelSize, slide_id: str) -> None:
+    """Refuse a slide whose pixels are not those the network was trained on.
+
+    Parameters
+    ----------
+    card
+        The model.
+    pixel_size
+        Pixels that patches would be cut from.
+    slide_id
+        Named in the message.
+
+    Raises
+    ------
+    ModelError
+        If the mean side differs by more than `PIXEL_SIZE_TOLERANCE` from the model's.
+    """
+    ratio = pixel_size.mean_um / card.mpp
+    if max(ratio, 1 / ratio) > 1 + PIXEL_SIZE_TOLERANCE:
+        raise ModelError(
+            f"{slide_id}: pixels of {pixel_size.mean_um:.4g} µm do not fit a model trained on pixels of {card.mpp:.4g} "
+            f"µm: tile the slide at mpp {card.mpp:.4g}, or train at {pixel_size.mean_um:.4g}"
+        )

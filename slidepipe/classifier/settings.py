@@ -1,0 +1,124 @@
+"""Settings of training and inference. Importing them does not import Torch, so a configuration is read in no time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval, Lt
+
+from slidepipe.errors import ConfigError
+
+Architecture = Literal["compact", "resnet18"]
+"""Names of the networks: our own small one, and torchvision's ResNet-18."""
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+"""Where Torch computes; ``auto`` is CUDA if there is one, else MPS, else the CPU."""
+
+LabelRule = Literal["centre", "fraction"]
+"""When a patch counts as tumour, see `PatchSettings.label_rule`."""
+
+MIN_PATCH_PX: dict[Architecture, int] = {"compact": 63, "resnet18": 32}
+"""Side of the smallest patch: the field of view of one feature of ``compact``, the trunk stride of ``resnet18``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSettings:
+    """Which patches a network is trained on."""
+
+    patch_px: Annotated[int, Ge(32)] = 96
+    """Side of a patch in pixels of the tile store. 96 px at 0.972 µm are the patches of PatchCamelyon; at least 63
+    for ``compact`` and 32 for ``resnet18``."""
+    label_rule: LabelRule = "centre"
+    """``centre``: a patch is tumour if there is tumour in its centre third, as in PatchCamelyon. ``fraction``: if at
+    least `tumour_fraction` of its area is tumour. Under both, a patch is normal only if it holds no tumour at all."""
+    tumour_fraction: Annotated[float, Interval(gt=0, le=1)] = 0.5
+    """Least share of tumour, from 0 to 1, under the rule ``fraction``; not used under ``centre``."""
+    positive_share: Annotated[float, Gt(0), Lt(1)] = 0.5
+    """Share of tumour patches in an epoch. Half and half, whatever the rarity of tumour on slides."""
+    near_tumour_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Share of an annotated slide's normal patches that are taken beside its tumour, at most two patches away, from 0
+    to 1. Zero draws evenly from all normal tissue; more sharpens the rim of lesions, if the outlines are exact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentationSettings:
+    """How training patches are varied. Colour factors are drawn evenly from 1 - value to 1 + value."""
+
+    dihedral: bool = True
+    """Whether patches are turned and mirrored into one of their eight orientations, exactly, pixel by pixel."""
+    brightness: Annotated[float, Interval(ge=0, le=1)] = 64 / 255
+    """Brightness, as in Liu et al. 2017."""
+    contrast: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    """Contrast. Liu et al. use 0.75, which on clear slides bleaches nuclei away."""
+    saturation: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    """Saturation, as in Liu et al. 2017."""
+    hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.04
+    """Shift of the hue, up to this share of the colour circle either way, as in Liu et al. 2017."""
+    stain: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Strength of haematoxylin, eosin and residue, each by its own factor (Tellez et al. 2019, who use 0.05 to 0.2).
+    Off by default: the colour jitter above varies the stain as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How a network is trained."""
+
+    architecture: Architecture = "compact"
+    """``compact``: 0.36 million weights, fast on a CPU. ``resnet18``: 11 million."""
+    patches: PatchSettings = field(default_factory=PatchSettings)
+    """Which patches."""
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    """How they are varied."""
+    patches_per_epoch: Annotated[int, Ge(2)] = 8192
+    """Patches drawn anew for every epoch; held in memory, 28 kB each at 96 px."""
+    validation_patches: Annotated[int, Ge(2)] = 4096
+    """Patches of the validation slides, drawn once, half of them tumour as far as `positive_share` says."""
+    validation_share: Annotated[float, Gt(0), Lt(1)] = 0.25
+    """Share of the slides that are kept for validation, by centre and label, at least one of each kind."""
+    epochs: Annotated[int, Ge(1)] = 20
+    """Most epochs."""
+    patience: Annotated[int, Ge(1)] = 6
+    """Epochs without a better validation AUC after which training stops."""
+    batch_size: Annotated[int, Ge(2)] = 64
+    """Patches per step of the optimiser, at most; batches of an epoch are equal to within one patch."""
+    learning_rate: Annotated[float, Gt(0)] = 2e-3
+    """Peak of the one-cycle schedule (Smith and Topin 2018) that AdamW follows over all epochs."""
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+    """AdamW's decay of convolution and linear weights; normalisation and biases have none."""
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """0.1 trains towards 0.05 and 0.95, for outlines that are not exact."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of everything random. Equal seed, settings, stores, device and `threads` give equal weights."""
+    threads: Annotated[int, Ge(1)] | None = None
+    """CPU threads for Torch; None keeps Torch's own choice, which is one inside a Dask worker."""
+    device: DeviceName = "auto"
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        least = MIN_PATCH_PX[self.architecture]
+        if self.patches.patch_px < least:
+            raise ConfigError(
+                f"train: patches of {self.patches.patch_px} px are too small for {self.architecture!r}, which needs "
+                f"{least} px or more"
+            )
+        if self.patches_per_epoch < self.batch_size:
+            raise ConfigError(
+                f"train: an epoch of {self.patches_per_epoch} patches does not fill one batch of {self.batch_size}: "
+                "raise patches_per_epoch or lower batch_size"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceSettings:
+    """How a trained network is applied."""
+
+    model: str | None = None
+    """Folder of the trained network; None is the one that the run itself trains."""
+    batch_size: Annotated[int, Ge(1)] = 64
+    """Patches per forward pass. Every batch is filled up to this size, so that a probability does not depend on which
+    other patches are looked at."""
+    device: DeviceName = "auto"
+    """Where to compute."""
+    threads: Annotated[int, Ge(1)] | None = None
+    """CPU threads for Torch; None keeps Torch's own choice, which is one inside a Dask worker."""
