@@ -1,0 +1,5 @@
+"""Lets ``python -m slidepipe`` do what ``slidepipe`` does."""
+
+from slidepipe.cli import main
+
+main()

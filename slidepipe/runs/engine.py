@@ -1,0 +1,235 @@
+"""Takes slides through one stage: begin, blocks, finish, each a task; writes down what became of them.
+
+Tasks of slides that are under way go before those of new slides, and only a few tasks per worker are handed out at a
+time, so neither memory nor the scheduler grows with the cohort. A failure ends its slide and no other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from slidepipe.runs.executor import Executor, Task, TaskKey
+from slidepipe.runs.journal import Entry, Failure, Journal, Outcome
+from slidepipe.stages import SlideStage
+
+TASKS_PER_WORKER = 4
+"""Tasks handed out per worker: enough that none waits for the scheduler, few enough to stop soon after a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlideWork:
+    """One slide that has to go through a stage."""
+
+    slide_id: str
+    token: str
+    """Fingerprint of everything the output depends on."""
+    job: Any
+    """What the stage's functions take: paths and frozen settings."""
+
+
+class Watcher(Protocol):
+    """Is told how a stage gets on."""
+
+    def stage_begins(self, stage: str, slides: int) -> None:
+        """Take note that a stage begins.
+
+        Parameters
+        ----------
+        stage
+            Its name.
+        slides
+            Slides to do.
+        """
+        ...
+
+    def blocks_found(self, count: int) -> None:
+        """Take note of blocks to do.
+
+        Parameters
+        ----------
+        count
+            Number of blocks that a slide brought.
+        """
+        ...
+
+    def block_done(self, report: dict[str, Any]) -> None:
+        """Take note that a block ended well.
+
+        Parameters
+        ----------
+        report
+            What the block reports.
+        """
+        ...
+
+    def slide_done(self, entry: Entry) -> None:
+        """Take note that a slide ended.
+
+        Parameters
+        ----------
+        entry
+            What became of it.
+        """
+        ...
+
+    def stage_ends(self) -> None:
+        """Take note that the stage ended."""
+        ...
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Where a slide stands within the stage."""
+
+    work: SlideWork
+    attempts: int
+    started: float = field(default_factory=time.time)
+    busy_s: float = 0.0
+    peak_bytes: int = 0
+    blocks_left: int = 0
+    ended: bool = False
+
+
+def run_slides(
+    stage: SlideStage, work: Sequence[SlideWork], executor: Executor, journal: Journal, watcher: Watcher
+) -> tuple[Entry, ...]:
+    """Take slides through a stage.
+
+    Parameters
+    ----------
+    stage
+        Its functions.
+    work
+        Slides to do.
+    executor
+        Where tasks run.
+    journal
+        Where outcomes are written down.
+    watcher
+        Is told how it gets on.
+
+    Returns
+    -------
+    tuple of Entry
+        One per slide, in the order in which they ended.
+    """
+    watcher.stage_begins(stage.name, len(work))
+    line = _Line(stage, journal, watcher)
+    ready = deque(Task(TaskKey("begin", index), stage.begin, (item.job,)) for index, item in enumerate(work))
+    line.slides = {index: _Progress(item, _attempts(journal, stage, item)) for index, item in enumerate(work)}
+    under_way = _hand_out(ready, executor, line, 0)
+    for key, outcome in executor.outcomes():
+        ready.extendleft(line.advance(key, outcome))
+        under_way = _hand_out(ready, executor, line, under_way - 1)
+    watcher.stage_ends()
+    return tuple(line.entries)
+
+
+def _attempts(journal: Journal, stage: SlideStage, item: SlideWork) -> int:
+    entry = journal.read(stage.name, item.slide_id)
+    return entry.attempts + 1 if entry is not None and entry.token == item.token else 1
+
+
+def _hand_out(ready: deque[Task], executor: Executor, line: _Line, under_way: int) -> int:
+    while ready and under_way < TASKS_PER_WORKER * executor.workers:
+        task = ready.popleft()
+        if line.wants(task):
+            executor.submit(task)
+            under_way += 1
+    return under_way
+
+
+class _Line:
+    """The slides of one stage on their way through it."""
+
+    def __init__(self, stage: SlideStage, journal: Journal, watcher: Watcher) -> None:
+        self.slides: dict[int, _Progress] = {}
+        self.entries: list[Entry] = []
+        self._stage = stage
+        self._journal = journal
+        self._watcher = watcher
+
+    def wants(self, task: Task) -> bool:
+        """Tell whether a task still matters; marks its slide as running."""
+        slide = self.slides[task.key.slide]
+        if task.key.kind == "begin":
+            slide.started = time.time()
+            self._journal.write(self._entry(slide, "running"))
+        return not slide.ended
+
+    def advance(self, key: TaskKey, outcome: Outcome) -> Iterable[Task]:
+        """Take in what became of a task and return the tasks that follow from it, the last one first."""
+        slide = self.slides[key.slide]
+        slide.busy_s += outcome.seconds
+        slide.peak_bytes = max(slide.peak_bytes, outcome.peak_bytes)
+        if slide.ended:
+            return ()
+        if outcome.failure is not None:
+            self._end(slide, self._entry(slide, "failed", failure=outcome.failure))
+            return ()
+        job = slide.work.job
+        if key.kind == "finish":
+            outputs = self._relative(outcome.value.pop("outputs", {}))
+            self._end(slide, self._entry(slide, "done", summary=outcome.value, outputs=outputs))
+            return ()
+        if key.kind == "begin":
+            blocks = tuple(outcome.value)
+            slide.blocks_left = len(blocks)
+            self._watcher.blocks_found(len(blocks))
+            if blocks:
+                return [
+                    Task(TaskKey("block", key.slide, block), self._stage.block, (job, block))
+                    for block in reversed(blocks)
+                ]
+        else:
+            slide.blocks_left -= 1
+            self._watcher.block_done(outcome.value)
+        if slide.blocks_left:
+            return ()
+        return (Task(TaskKey("finish", key.slide), self._stage.finish, (job,)),)
+
+    def _relative(self, outputs: dict[str, str]) -> dict[str, str]:
+        # A run may be moved, so its journal names files from the run directory.
+        root = self._journal.folder.parent.absolute()
+        return {Path(path).relative_to(root).as_posix(): content for path, content in outputs.items()}
+
+    def _end(self, slide: _Progress, entry: Entry) -> None:
+        slide.ended = True
+        self._journal.write(entry)
+        self._watcher.slide_done(entry)
+        self.entries.append(entry)
+
+    def _entry(self, slide: _Progress, state: Any, **more: Any) -> Entry:
+        return Entry(
+            stage=self._stage.name,
+            slide_id=slide.work.slide_id,
+            state=state,
+            token=slide.work.token,
+            started=slide.started,
+            wall_s=round(time.time() - slide.started, 3),
+            busy_s=round(slide.busy_s, 3),
+            peak_bytes=slide.peak_bytes,
+            attempts=slide.attempts,
+            **more,
+        )
+
+
+def failures(entries: Iterable[Entry]) -> dict[str, Failure]:
+    """Pick the slides that failed.
+
+    Parameters
+    ----------
+    entries
+        Journal entries of one stage.
+
+    Returns
+    -------
+    dict
+        Slide name to failure.
+    """
+    return {entry.slide_id: entry.failure for entry in entries if entry.failure is not None}

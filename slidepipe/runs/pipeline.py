@@ -1,0 +1,180 @@
+"""Runs the stages of a study in order: plans each, skips what is done, does the rest, tells what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from slidepipe.errors import StoreError
+from slidepipe.heatmaps.store import read_heatmap_plan
+from slidepipe.runs.closing import print_closing
+from slidepipe.runs.cluster import open_executor
+from slidepipe.runs.engine import SlideWork, Watcher, run_slides
+from slidepipe.runs.evaluating import run_evaluation
+from slidepipe.runs.executor import Executor
+from slidepipe.runs.exporting import run_qupath_project, scanned_areas
+from slidepipe.runs.journal import COHORT, Entry
+from slidepipe.runs.plan import Unplanned, plan_exports, plan_heatmaps, plan_lesions, plan_tiles, tissue_rows
+from slidepipe.runs.prediction import run_prediction
+from slidepipe.runs.progress import ConsoleWatcher
+from slidepipe.runs.reporting import run_report
+from slidepipe.runs.steps import outputs_are_there
+from slidepipe.runs.study import Study
+from slidepipe.runs.training import run_training
+from slidepipe.stages import EXPORT, HEATMAP, LESIONS, PREVIEW, TILE, SlideStage
+from slidepipe.tiles.store import read_store_plan
+from slidepipe.tiles.tissue_csv import write_tissue_table
+
+STAGES = ("tile", "train", "heatmap", "predict", "evaluate", "export", "report")
+"""Names of the stages, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What a stage needs."""
+
+    study: Study
+    executor: Executor
+    watcher: Watcher
+    console: Console
+
+
+def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
+    """Run stages one after the other.
+
+    A slide that fails in one stage is left out of the next ones and listed at the end. A stage that works on the whole
+    cohort and fails ends the run, since what follows would be about something else; only the report is still written.
+
+    Parameters
+    ----------
+    study
+        The study.
+    names
+        Stages to run, in order.
+    console
+        Where progress and results are written.
+
+    Returns
+    -------
+    bool
+        Whether anything failed.
+
+    Raises
+    ------
+    RunError
+        If the cluster cannot be reached, or the run lacks what a stage needs.
+    """
+    failed: list[Entry] = []
+    with open_executor(study.config.cluster) as executor:
+        line = _Line(study, executor, ConsoleWatcher(console), console)
+        for name in names:
+            if name != "report" and any(entry.slide_id == COHORT for entry in failed):
+                continue
+            start = time.perf_counter()
+            entries = _RUN[name](line)
+            failed += [entry for entry in entries if entry.failure is not None]
+            done = "nothing to do" if not entries else f"done in {time.perf_counter() - start:.1f} s"
+            console.print(f"[bold]{name}[/bold] {done}")
+    print_closing(study, failed, console)
+    return bool(failed)
+
+
+def _tile(line: _Line) -> list[Entry]:
+    study = line.study
+    work, unplanned = plan_tiles(study)
+    write_tissue_table(study.folder.tissue_table, tissue_rows(study), study.config.tissue)
+    refused = [_refuse(line, TILE, item) for item in unplanned]
+    return refused + _run_pending(line, TILE, work, lambda item: _has_tiles(study, item))
+
+
+def _preview(line: _Line) -> list[Entry]:
+    work, unplanned = plan_tiles(line.study)
+    write_tissue_table(line.study.folder.tissue_table, tissue_rows(line.study), line.study.config.tissue)
+    refused = [_refuse(line, PREVIEW, item) for item in unplanned]
+    return refused + list(run_slides(PREVIEW, work, line.executor, line.study.journal, line.watcher))
+
+
+def _train(line: _Line) -> list[Entry]:
+    return run_training(line.study, line.console)
+
+
+def _heatmap(line: _Line) -> list[Entry]:
+    return _run_pending(line, HEATMAP, plan_heatmaps(line.study), lambda item: _has_heatmap(line.study, item))
+
+
+def _predict(line: _Line) -> list[Entry]:
+    found = _run_pending(
+        line, LESIONS, plan_lesions(line.study), lambda item: _has_files(line.study, LESIONS, item)
+    )
+    return found + run_prediction(line.study)
+
+
+def _evaluate(line: _Line) -> list[Entry]:
+    return run_evaluation(line.study)
+
+
+def _export(line: _Line) -> list[Entry]:
+    areas = scanned_areas(line.study)
+    work = plan_exports(line.study, {name: area[:2] if area else (0, 0) for name, area in areas.items()})
+    written = _run_pending(line, EXPORT, work, lambda item: _has_files(line.study, EXPORT, item))
+    return written + run_qupath_project(line.study)
+
+
+def _report(line: _Line) -> list[Entry]:
+    return run_report(line.study)
+
+
+_RUN: dict[str, Callable[[_Line], list[Entry]]] = {
+    "preview": _preview,
+    "tile": _tile,
+    "train": _train,
+    "heatmap": _heatmap,
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "export": _export,
+    "report": _report,
+}
+
+
+def _run_pending(
+    line: _Line, stage: SlideStage, work: Sequence[SlideWork], is_there: Callable[[SlideWork], bool]
+) -> list[Entry]:
+    """Run a stage on the slides whose journal entry or output is not what it should be."""
+    pending = []
+    for item in work:
+        entry = line.study.journal.read(stage.name, item.slide_id)
+        if entry is None or entry.state != "done" or entry.token != item.token or not is_there(item):
+            pending.append(item)
+    if not pending:
+        return []
+    return list(run_slides(stage, pending, line.executor, line.study.journal, line.watcher))
+
+
+def _refuse(line: _Line, stage: SlideStage, item: Unplanned) -> Entry:
+    entry = Entry(stage.name, item.slide_id, "failed", "", time.time(), failure=item.failure)
+    line.study.journal.write(entry)
+    line.watcher.slide_done(entry)
+    return entry
+
+
+def _has_tiles(study: Study, item: SlideWork) -> bool:
+    try:
+        plan = read_store_plan(study.folder.tiles(item.slide_id))
+    except StoreError:
+        return False
+    return plan.is_complete and plan.token == item.token
+
+
+def _has_heatmap(study: Study, item: SlideWork) -> bool:
+    try:
+        return read_heatmap_plan(study.folder.heatmap(item.slide_id), item.token).is_complete
+    except StoreError:
+        return False
+
+
+def _has_files(study: Study, stage: SlideStage, item: SlideWork) -> bool:
+    entry = study.journal.read(stage.name, item.slide_id)
+    return entry is not None and outputs_are_there(study, entry)

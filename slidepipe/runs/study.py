@@ -1,0 +1,95 @@
+"""A study: its run directory, configuration, cohort and journal, and how one is begun and opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidepipe.config import StudyConfig, dump_config, load_config
+from slidepipe.errors import RunError
+from slidepipe.runs.folder import RunFolder, open_run
+from slidepipe.runs.journal import Journal
+from slidepipe.slides.cohort import Cohort, CohortSlide, find_cohort, read_cohort, write_cohort
+from slidepipe.storage.publish import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """All that a stage needs to know."""
+
+    folder: RunFolder
+    config: StudyConfig
+    cohort: Cohort
+
+    @property
+    def journal(self) -> Journal:
+        """What became of every slide in every stage."""
+        return Journal(self.folder.journal)
+
+    @property
+    def slides(self) -> tuple[CohortSlide, ...]:
+        """Slides that take part; those that the exclusion list takes out of everything do not."""
+        return tuple(slide for slide in self.cohort.slides if "all" not in slide.excluded)
+
+
+def begin_study(root: Path, config: StudyConfig) -> Study:
+    """Begin a study in a run directory, or go on with one under a configuration that may have changed.
+
+    Nothing that exists is deleted: each stage finds out by itself what the configuration asks to be done again.
+
+    Parameters
+    ----------
+    root
+        Run directory; made if it does not exist.
+    config
+        What to do. It is saved in the run.
+
+    Returns
+    -------
+    Study
+        With the cohort as it lies on disk now.
+
+    Raises
+    ------
+    RunError
+        If the directory is not a run, or a run of another format version.
+    CohortError
+        If the slides do not make a cohort.
+    """
+    cohort = find_cohort(config.slides)
+    folder = open_run(root, create=True)
+    write_text(folder.config, dump_config(config))
+    write_cohort(cohort, folder.cohort)
+    return Study(folder, config, cohort)
+
+
+def open_study(root: Path, overrides: Sequence[str] = ()) -> Study:
+    """Open the study of a run directory.
+
+    Parameters
+    ----------
+    root
+        Run directory.
+    overrides
+        Settings to change, ``section.key=value``. They are saved in the run.
+
+    Returns
+    -------
+    Study
+        With the cohort as it was when the run was begun.
+
+    Raises
+    ------
+    RunError
+        If the directory is not a run, or its configuration is missing.
+    ConfigError
+        If an override is not a setting.
+    """
+    folder = open_run(root)
+    if not folder.config.is_file() or not folder.cohort.is_file():
+        raise RunError(f"{root} has no configuration yet: begin it with `slidepipe run` or `slidepipe tile`")
+    config = load_config(folder.config, overrides)
+    if overrides:
+        write_text(folder.config, dump_config(config))
+    return Study(folder, config, read_cohort(folder.cohort))

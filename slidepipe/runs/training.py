@@ -1,0 +1,86 @@
+"""The stage ``train``: the patch classifier of the run, from the training slides whose tiles are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from slidepipe.classifier.points import TrainingSlide
+from slidepipe.classifier.training import train_classifier
+from slidepipe.runs.journal import Entry
+from slidepipe.runs.plan import done_tokens, train_token
+from slidepipe.runs.steps import CohortStep, run_step
+from slidepipe.runs.study import Study
+from slidepipe.slides.annotations import read_annotation
+from slidepipe.slides.cohort import CohortSlide
+from slidepipe.stages import TILE
+
+
+def run_training(study: Study, console: Console) -> list[Entry]:
+    """Train the patch classifier.
+
+    Parameters
+    ----------
+    study
+        The study.
+    console
+        Where epochs are told.
+
+    Returns
+    -------
+    list of Entry
+        Empty if the model is there.
+    """
+    tiles = done_tokens(study, TILE.name)
+    slides = [slide for slide in study.slides if slide.source.slide_id in tiles and _is_taught(slide)]
+
+    def work() -> Mapping[str, Any]:
+        return train_classifier(
+            [_training_slide(study, slide) for slide in slides],
+            study.config.train,
+            study.folder.model,
+            _Teller(console),
+        )
+
+    outputs = tuple(study.folder.model / name for name in ("model.safetensors", "model.json", "training.csv"))
+    return run_step(study, CohortStep("train", train_token(study, slides), work, outputs))
+
+
+def _is_taught(slide: CohortSlide) -> bool:
+    """Leave out test slides, and normal slides whose negatives are not to be trusted: nothing else is on them."""
+    return slide.split == "train" and not (slide.label == "normal" and "train_negatives" in slide.excluded)
+
+
+def _training_slide(study: Study, slide: CohortSlide) -> TrainingSlide:
+    slide_id = slide.source.slide_id
+    annotation = None
+    if slide.annotation is not None:
+        annotation = read_annotation(Path(slide.annotation), slide_id, classes=study.config.slides.classes)
+    return TrainingSlide(
+        slide_id=slide_id,
+        store=str(study.folder.tiles(slide_id)),
+        annotation=annotation,
+        label=slide.label,
+        centre=slide.centre,
+        exhaustive=slide.exhaustive,
+    )
+
+
+class _Teller:
+    """Prints a line per epoch, with the rate of its last batches."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rate = ""
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "batch":
+            self._rate = f", {event['patches_per_second']:,.0f} patches/s"
+            return
+        self._console.print(
+            f"train: epoch {event['epoch']}, loss {event['train_loss']:.3f}, "
+            f"validation AUC {event['validation_auc']:.4f}{self._rate}"
+        )

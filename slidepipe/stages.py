@@ -1,0 +1,224 @@
+"""The corridor: the stages that take one slide at a time, in order, each as begin, blocks and finish.
+
+A task is one of these functions and one job: paths and frozen settings, never pixels. The function opens its own files,
+so it may run in this process, on a Dask worker or in a SLURM array, twice or after a kill, and leaves the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from slidepipe.classifier.card import read_card
+from slidepipe.classifier.checkpoint import cached_model
+from slidepipe.classifier.devices import torch_threads
+from slidepipe.classifier.inference import classify_cells
+from slidepipe.classifier.settings import InferenceSettings
+from slidepipe.export.challenge import write_challenge_csv
+from slidepipe.export.geojson import GeoJsonSettings, write_geojson
+from slidepipe.export.ome_tiff import write_ome_tiff
+from slidepipe.export.qupath import geojson_path, heatmap_path
+from slidepipe.heatmaps.grid import HeatmapSettings, plan_cells
+from slidepipe.heatmaps.store import open_heatmap, read_heatmap_plan
+from slidepipe.heatmaps.store_making import begin_heatmap, finish_heatmap, write_block
+from slidepipe.lesions.detection import LesionSettings, detect_lesions
+from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features
+from slidepipe.lesions.lesion import read_lesions, write_lesions
+from slidepipe.lesions.slide_model import slide_probability
+from slidepipe.provenance import fingerprint_file, software_versions
+from slidepipe.storage.publish import write_json
+from slidepipe.tiles.overview import write_overviews
+from slidepipe.tiles.store import open_tile_store, read_store_plan
+from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, plan_tiling, tile_block
+from slidepipe.tiles.tolerant_reader import TolerantReader
+
+
+@dataclass(frozen=True, slots=True)
+class SlideStage:
+    """What a stage does to one slide."""
+
+    name: str
+    version: int
+    """Part of every token: raised whenever the same settings come to leave other bytes."""
+    begin: Callable[[Any], tuple[int, ...]]
+    """Takes the job; returns the blocks to do."""
+    block: Callable[[Any, int], dict[str, Any]]
+    """Takes the job and a block; returns a small report with ``items`` and ``pixels`` for the rates."""
+    finish: Callable[[Any], dict[str, Any]]
+    """Takes the job; returns a summary, with ``outputs``: absolute paths of small files and their fingerprints."""
+
+
+# ---- slides to tiles ----
+
+
+@dataclass(frozen=True, slots=True)
+class TilingJob:
+    """Cutting one slide, and showing what is cut."""
+
+    tiles: TileJob
+    overviews: str
+    """Folder of the pictures."""
+
+
+def _begin_tiles(job: TilingJob) -> tuple[int, ...]:
+    blocks = begin_tiling(job.tiles)
+    plan = read_store_plan(Path(job.tiles.store))
+    with TolerantReader(job.tiles.source) as reader:
+        write_overviews(reader, plan.tissue, plan.grid, Path(job.overviews))
+    return blocks
+
+
+def _tile_block(job: TilingJob, block: int) -> dict[str, Any]:
+    report = tile_block(job.tiles, block)
+    return {**report, "items": report["n_tiles"], "pixels": report["n_tiles"] * report["tile_px"] ** 2}
+
+
+def _finish_tiles(job: TilingJob) -> dict[str, Any]:
+    return finish_tiling(job.tiles)
+
+
+def _preview_tiles(job: TilingJob) -> dict[str, Any]:
+    _, mask, grid = plan_tiling(job.tiles)
+    with TolerantReader(job.tiles.source) as reader:
+        write_overviews(reader, mask, grid, Path(job.overviews))
+    return {"n_tiles": int(grid.is_tissue.sum()), "n_blocks": len(grid.blocks)}
+
+
+# ---- tiles to heatmaps ----
+
+
+@dataclass(frozen=True, slots=True)
+class HeatmapJob:
+    """Looking at one slide."""
+
+    slide_id: str
+    tiles: str
+    """Tile store of the slide."""
+    heatmap: str
+    """Store to write."""
+    model: str
+    """Folder of the classifier."""
+    weights_sha256: str
+    """Weights that are meant; others are refused."""
+    settings: HeatmapSettings
+    inference: InferenceSettings
+    token: str
+
+
+def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
+    card = read_card(Path(job.model))
+    with open_tile_store(Path(job.tiles)) as store:
+        grid = plan_cells(store, card.patch_px, job.settings)
+        provenance = {
+            "settings": asdict(job.settings),
+            "model": {
+                "architecture": card.architecture,
+                "patch_px": card.patch_px,
+                "mpp": card.mpp,
+                "weights_sha256": card.weights_sha256,
+            },
+            "tiles_token": store.token,
+            "software": software_versions(),
+        }
+        return begin_heatmap(Path(job.heatmap), store, grid, job.token, provenance)
+
+
+def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
+    plan = read_heatmap_plan(Path(job.heatmap), job.token)
+    cells = plan.grid.cells_of(block)
+    model = cached_model(job.model, job.weights_sha256, job.inference.device)
+    with open_tile_store(Path(job.tiles)) as store, torch_threads(job.inference.threads):
+        probability = classify_cells(model, store, cells, plan.grid.stride_px, job.inference.batch_size)
+    report = write_block(plan, block, probability)
+    return {**report, "items": len(cells), "pixels": len(cells) * plan.grid.stride_px**2}
+
+
+def _finish_heatmap(job: HeatmapJob) -> dict[str, Any]:
+    return finish_heatmap(read_heatmap_plan(Path(job.heatmap), job.token))
+
+
+# ---- heatmaps to lesions ----
+
+
+@dataclass(frozen=True, slots=True)
+class LesionJob:
+    """Finding the lesions of one slide."""
+
+    slide_id: str
+    heatmap: str
+    lesions: str
+    """CSV to write."""
+    features: str
+    """JSON to write: the thirty features and the largest probability."""
+    settings: LesionSettings
+    token: str
+
+
+def _find_lesions(job: LesionJob) -> dict[str, Any]:
+    heatmap = open_heatmap(Path(job.heatmap))
+    lesions = detect_lesions(heatmap, job.settings)
+    features = dict(zip(FEATURE_NAMES, heatmap_features(heatmap).tolist(), strict=True))
+    maximum = slide_probability(heatmap, None)
+    write_lesions(Path(job.lesions), lesions)
+    write_json(Path(job.features), {"slide_id": job.slide_id, "maximum": maximum, "features": features})
+    outputs = {path: fingerprint_file(Path(path)) for path in (job.lesions, job.features)}
+    return {"lesions": len(lesions), "maximum": maximum, "outputs": outputs}
+
+
+# ---- lesions to QuPath ----
+
+
+@dataclass(frozen=True, slots=True)
+class ExportJob:
+    """Writing the results of one slide for other programs."""
+
+    slide_id: str
+    heatmap: str
+    lesions: str
+    folder: str
+    """The QuPath project."""
+    offset_px0: tuple[int, int]
+    """Left and top of the scanned area, to which QuPath crops."""
+    threshold: float
+    """Threshold that the lesions were found with."""
+    settings: GeoJsonSettings
+    token: str
+
+
+def _export_slide(job: ExportJob) -> dict[str, Any]:
+    folder = Path(job.folder)
+    heatmap = open_heatmap(Path(job.heatmap))
+    lesions = read_lesions(Path(job.lesions))
+    paths = (
+        geojson_path(folder, job.slide_id),
+        heatmap_path(folder, job.slide_id),
+        folder / "challenge" / f"{job.slide_id}.csv",
+    )
+    summary = write_geojson(
+        paths[0], heatmap, lesions, threshold=job.threshold, offset_px0=job.offset_px0, settings=job.settings
+    )
+    write_ome_tiff(paths[1], heatmap)
+    write_challenge_csv(paths[2], lesions)
+    return {**asdict(summary), "outputs": {str(path): fingerprint_file(path) for path in paths}}
+
+
+def _no_blocks(job: object) -> tuple[int, ...]:
+    return ()
+
+
+def _no_block(job: object, block: int) -> dict[str, Any]:
+    raise ValueError(f"this stage has no blocks, so there is no block {block}")
+
+
+PREVIEW = SlideStage("preview", 1, _no_blocks, _no_block, _preview_tiles)
+"""A slide becomes a picture of what would be cut, so that a person can look before it is."""
+TILE = SlideStage("tile", 1, _begin_tiles, _tile_block, _finish_tiles)
+"""A slide becomes a tile store."""
+HEATMAP = SlideStage("heatmap", 1, _begin_heatmap, _heatmap_block, _finish_heatmap)
+"""A tile store becomes a heatmap."""
+LESIONS = SlideStage("lesions", 1, _no_blocks, _no_block, _find_lesions)
+"""A heatmap becomes lesions and features."""
+EXPORT = SlideStage("export", 1, _no_blocks, _no_block, _export_slide)
+"""Heatmap and lesions become files for QuPath, other viewers and the challenge."""

@@ -1,0 +1,130 @@
+"""Commands do what their help says, and end with words and an exit code that scripts can rely on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slidepipe.cli import main
+
+SERIAL = ("--set", "cluster.kind=serial")
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_slides_alone_are_enough_to_tile(shared_data: Path, tmp_path: Path):
+    slides = shared_data / "slides"
+    result = call(
+        "tile",
+        slides / "CMU-1-Small-Region.svs",
+        slides / "tumor_072_level7_philips.tif",
+        slides / "tumor_072_level7_asap.tif",
+        "--run",
+        tmp_path / "run",
+        *SERIAL,
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "tiles" / "CMU-1-Small-Region.zarr" / "zarr.json").is_file()
+    assert (tmp_path / "run" / "overviews" / "tumor_072_level7_asap.jpg").is_file()
+    assert call("verify", "--run", tmp_path / "run").exit_code == 0
+
+
+def test_a_slide_without_pixel_size_is_refused_until_it_is_given(shared_data: Path, tmp_path: Path):
+    slide = shared_data / "slides" / "tcga-cr-7395-01a-01-ts1.svs"
+    refused = call("tile", slide, "--run", tmp_path / "run", *SERIAL)
+    assert refused.exit_code == 1
+    assert "tcga-cr-7395-01a-01-ts1" in refused.output
+    assert "mpp" in refused.output
+    given = call("tile", slide, "--run", tmp_path / "run", *SERIAL, "--set", "slides.mpp=0.5")
+    assert given.exit_code == 0, given.output
+
+
+def test_dicom_and_plain_tiff_are_slides_too(shared_data: Path, tmp_path: Path):
+    slides = shared_data / "slides"
+    result = call(
+        "tile", slides / "boxes.tiff", slides / "boxes_0.dcm", "--run", tmp_path / "run", *SERIAL, "--set", "slides.mpp=0.5"
+    )
+    assert result.exit_code == 0, result.output
+
+
+def test_files_that_are_no_slides_end_in_the_journal_and_stop_nothing(shared_data: Path, tmp_path: Path):
+    odd = sorted((shared_data / "odd").iterdir())
+    good = shared_data / "slides" / "CMU-1-Small-Region.svs"
+    result = call("tile", *odd, good, "--run", tmp_path / "run", *SERIAL)
+    assert result.exit_code == 1
+    status = json.loads(call("status", "--run", tmp_path / "run", "--json").output)
+    failed = {entry["slide_id"]: entry["failure"] for entry in status["failures"]}
+    assert set(failed) == {path.stem for path in odd}
+    assert all(failure["expected"] and name in failure["message"] for name, failure in failed.items())
+    assert status["stages"]["tile"]["done"] == 1
+
+
+def test_a_slide_without_tissue_is_named_at_the_end(shared_data: Path, tmp_path: Path):
+    slide = shared_data / "odd" / "small_la.tiff"
+    result = call("tile", slide, "--run", tmp_path / "run", *SERIAL, "--set", "slides.mpp=0.5")
+    assert result.exit_code == 0, result.output
+    assert "no tissue was found on 1 slide: small_la" in result.output
+
+
+def test_a_preview_shows_what_would_be_cut_and_cuts_nothing(shared_data: Path, tmp_path: Path):
+    slide = shared_data / "slides" / "CMU-1-Small-Region.svs"
+    result = call("tile", slide, "--run", tmp_path / "run", "--preview", *SERIAL)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "overviews" / "CMU-1-Small-Region.jpg").is_file()
+    assert not (tmp_path / "run" / "tiles").exists()
+    assert "CMU-1-Small-Region" in (tmp_path / "run" / "tissue.csv").read_text()
+
+
+def test_a_stage_without_what_it_needs_says_so(shared_data: Path, tmp_path: Path):
+    call("tile", shared_data / "slides" / "CMU-1-Small-Region.svs", "--run", tmp_path / "run", *SERIAL)
+    result = call("heatmap", "--run", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "no classifier yet" in result.output
+    trained = call("train", "--run", tmp_path / "run")
+    assert trained.exit_code == 1
+    assert "Traceback (most recent call last)" not in trained.output
+
+
+@pytest.mark.parametrize("command", ["train", "status", "report"])
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, command: str):
+    result = call(command, "--run", tmp_path)
+    assert result.exit_code == 1
+    assert "not a run directory" in result.output
+
+
+def test_an_unknown_setting_is_named_with_its_nearest_neighbour(tmp_path: Path):
+    (tmp_path / "study.yaml").write_text("slides: .\ntiles:\n  mppp: 0.5\n")
+    result = call("run", tmp_path / "study.yaml", "--run", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "study.yaml:3" in result.output
+    assert "mpp" in result.output
+
+
+def test_results_of_others_are_evaluated_and_compared(shared_data: Path, tmp_path: Path):
+    folder = shared_data / "camelyon16"
+    for name in ("pred_I", "Method_I"):
+        result = call(
+            "evaluate", "--slide-scores", folder / "slide-predictions-test.csv", "--score-column", name,
+            "--reference", folder / "reference.csv", "--resamples", "50", "--json", tmp_path / name / "evaluation.json",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "pred_I" / "evaluation.json").read_text())
+    assert written["auc"]["n_slides"] == 129
+    compared = call("compare", tmp_path / "pred_I", tmp_path / "Method_I", "--resamples", "50", "--json", tmp_path / "c.json")
+    assert compared.exit_code == 0, compared.output
+    assert "AUC" in compared.output
+
+
+def test_evaluate_asks_for_what_it_needs():
+    result = call("evaluate")
+    assert result.exit_code == 2
+    assert "--reference" in result.output
+
+
+def test_the_doctor_examines_this_machine():
+    result = call("doctor")
+    assert "openslide" in result.output.lower()
+    assert result.exit_code in {0, 1}
