@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from slidepipe.classifier.card import read_card
-from slidepipe.classifier.checkpoint import cached_model
-from slidepipe.classifier.devices import torch_threads
-from slidepipe.classifier.inference import classify_cells
 from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.export.challenge import write_challenge_csv
 from slidepipe.export.geojson import GeoJsonSettings, write_geojson
@@ -24,9 +21,8 @@ from slidepipe.heatmaps.grid import HeatmapSettings, plan_cells
 from slidepipe.heatmaps.store import open_heatmap, read_heatmap_plan
 from slidepipe.heatmaps.store_making import begin_heatmap, finish_heatmap, write_block
 from slidepipe.lesions.detection import LesionSettings, detect_lesions
-from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features
+from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features, largest_probability
 from slidepipe.lesions.lesion import read_lesions, write_lesions
-from slidepipe.lesions.slide_model import slide_probability
 from slidepipe.provenance import fingerprint_file, software_versions
 from slidepipe.storage.publish import write_json
 from slidepipe.tiles.overview import write_overviews
@@ -126,6 +122,11 @@ def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
 
 
 def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
+    # Here, so that a worker that only cuts tiles does not hold Torch in memory.
+    from slidepipe.classifier.checkpoint import cached_model
+    from slidepipe.classifier.devices import torch_threads
+    from slidepipe.classifier.inference import classify_cells
+
     plan = read_heatmap_plan(Path(job.heatmap), job.token)
     cells = plan.grid.cells_of(block)
     model = cached_model(job.model, job.weights_sha256, job.inference.device)
@@ -160,7 +161,7 @@ def _find_lesions(job: LesionJob) -> dict[str, Any]:
     heatmap = open_heatmap(Path(job.heatmap))
     lesions = detect_lesions(heatmap, job.settings)
     features = dict(zip(FEATURE_NAMES, heatmap_features(heatmap).tolist(), strict=True))
-    maximum = slide_probability(heatmap, None)
+    maximum = largest_probability(heatmap)
     write_lesions(Path(job.lesions), lesions)
     write_json(Path(job.features), {"slide_id": job.slide_id, "maximum": maximum, "features": features})
     outputs = {path: fingerprint_file(Path(path)) for path in (job.lesions, job.features)}

@@ -115,3 +115,19 @@ def _describe(mask: NDArray[np.bool_], probability: NDArray[np.float64]) -> NDAr
         region.solidity,
     )
     return np.array(values, dtype=np.float64)
+
+
+def largest_probability(heatmap: Heatmap) -> float:
+    """Return the most probable cell of a heatmap, the simplest slide probability there is.
+
+    Parameters
+    ----------
+    heatmap
+        Tumour probability of the slide.
+
+    Returns
+    -------
+    float
+        0 to 1; 0 for a slide on which nothing was looked at.
+    """
+    return float(np.fmax.reduce(heatmap.probability, axis=None, initial=0.0))

@@ -1,4 +1,4 @@
-"""One probability per slide: the largest of the heatmap, or a random forest on the thirty features.
+"""One probability per slide, by a random forest on the thirty features of its heatmap.
 
 The forest is fitted on the heatmaps of the training slides. Its quality is reported by cross-validation, every slide
 judged by a forest that has not seen it; note that the patch classifier has seen these slides, so the figure is still
@@ -28,8 +28,7 @@ from sklearn.model_selection import StratifiedKFold
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from slidepipe.errors import ModelError
-from slidepipe.heatmaps.heatmap import Heatmap
-from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features
+from slidepipe.lesions.features import FEATURE_NAMES
 from slidepipe.lesions.settings import SlideModelSettings
 from slidepipe.storage.publish import write_bytes
 
@@ -77,26 +76,6 @@ class SlideModel:
         # One thread: with several, scikit-learn adds the trees up in the order in which they finish.
         probability: NDArray[np.float64] = self.forest.predict_proba(features)[:, 1]
         return probability
-
-
-def slide_probability(heatmap: Heatmap, model: SlideModel | None) -> float:
-    """Judge one slide by its heatmap.
-
-    Parameters
-    ----------
-    heatmap
-        Tumour probability of the slide.
-    model
-        Fitted forest; None takes the most probable cell.
-
-    Returns
-    -------
-    float
-        Probability of tumour, 0 to 1. Without a model, 0 for a slide on which nothing was looked at.
-    """
-    if model is not None:
-        return float(model.probability(heatmap_features(heatmap)[np.newaxis])[0])
-    return float(np.fmax.reduce(heatmap.probability, axis=None, initial=0.0))
 
 
 def fit_slide_model(

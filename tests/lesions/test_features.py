@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features
+from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features, largest_probability
 
 
 def named(heatmap):
@@ -86,3 +86,8 @@ def test_regions_too_thin_for_an_ellipse_still_have_finite_features(draw_heatmap
 def test_of_two_equal_regions_the_first_is_the_largest(draw_heatmap):
     values = named(draw_heatmap([[0.6, 0.0, 0.0], [0.0, 0.0, 0.9]]))
     assert (values["maxprob_largest"], values["maxprob_second_largest"]) == pytest.approx((0.6, 0.9))
+
+
+def test_the_largest_probability_ignores_what_nobody_looked_at(draw_heatmap):
+    assert largest_probability(draw_heatmap([[np.nan, 0.25], [0.75, 0.5]])) == 0.75
+    assert largest_probability(draw_heatmap([[np.nan, np.nan]])) == 0.0

@@ -11,7 +11,7 @@ import skops.io
 from slidepipe.errors import ModelError
 from slidepipe.lesions.features import FEATURE_NAMES
 from slidepipe.lesions.settings import SlideModelSettings
-from slidepipe.lesions.slide_model import fit_slide_model, load_slide_model, save_slide_model, slide_probability
+from slidepipe.lesions.slide_model import fit_slide_model, load_slide_model, save_slide_model
 
 FEW_TREES = SlideModelSettings(trees=10)
 
@@ -86,15 +86,6 @@ def test_wrong_shapes_are_refused(model):
         model.probability(np.zeros(30))
     with pytest.raises(ModelError, match="3 have labels"):
         fit_slide_model(np.zeros((4, 30)), [True, False, True], FEW_TREES)
-
-
-def test_without_a_model_the_most_probable_cell_decides(draw_heatmap):
-    assert slide_probability(draw_heatmap([[np.nan, 0.25], [0.75, 0.5]]), None) == 0.75
-    assert slide_probability(draw_heatmap([[np.nan, np.nan]]), None) == 0.0
-
-
-def test_with_a_model_the_features_decide(draw_heatmap, model):
-    assert 0 <= slide_probability(draw_heatmap([[0.1, 0.9]]), model) <= 1
 
 
 class Payload:
