@@ -211,12 +211,52 @@ def evaluate(run_folder: Path | None, overrides: Sequence[str], **options: Any) 
 
 
 @_command
-@run_option
+@click.option("--run", "run_folder", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.")
+@click.option(
+    "--check", "checked", multiple=True, type=existing_file, help="Only check a GeoJSON file, anybody's."
+)
+@click.option(
+    "--slides-root", type=existing_folder, help="Only point the project to slides that were moved here."
+)
+@click.option("--dicom", is_flag=True, help="Also write DICOM objects; needs --source and slidepipe[dicom].")
+@click.option(
+    "--source", type=existing_folder, help="The slides in DICOM: one series, or a folder of them by slide."
+)
 @set_option
 @workers_option
-def export(run_folder: Path, overrides: Sequence[str], workers: int | None) -> bool:
-    """Write a QuPath project: GeoJSON, OME-TIFF heatmaps, challenge CSV."""
-    return _stage("export", run_folder, _with_workers(overrides, workers))
+def export(
+    run_folder: Path | None,
+    checked: tuple[str, ...],
+    slides_root: str | None,
+    dicom: bool,
+    source: str | None,
+    overrides: Sequence[str],
+    workers: int | None,
+) -> bool:
+    """Write a QuPath project: GeoJSON, OME-TIFF heatmaps, challenge CSV.
+
+    With --check, only tell what would stop QuPath from importing GeoJSON files.
+    """
+    if checked:
+        from slidepipe.export.geojson_check import check_geojson
+
+        problems = [f"{file}: {problem}" for file in checked for problem in check_geojson(Path(file))]
+        click.echo("\n".join(problems) or f"{len(checked)} checked, no problem found")
+        return bool(problems)
+    if run_folder is None:
+        raise click.UsageError("give --run DIR, or --check FILE")
+    if dicom != (source is not None):
+        raise click.UsageError("--dicom and --source SERIES_DIR belong together")
+    if slides_root is not None:
+        from slidepipe.export.qupath_moving import rewrite_project
+
+        changed = rewrite_project(run_folder / "export", Path(slides_root))
+        click.echo(f"{len(changed)} images of the project point to other files now")
+        return False
+    failed = _stage("export", run_folder, _with_workers(overrides, workers))
+    if source is not None:
+        failed = _export_dicom(run_folder, Path(source)) or failed
+    return failed
 
 
 @_command
@@ -289,6 +329,16 @@ def doctor(run_folder: Path | None) -> bool:
     from slidepipe.runs.doctor import print_checks
 
     return print_checks(run_folder, _console())
+
+
+def _export_dicom(run_folder: Path, source: Path) -> bool:
+    try:
+        from slidepipe.runs.dicom_export import export_dicom
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing: pip install 'slidepipe[dicom]'") from error
+    from slidepipe.runs.study import open_study
+
+    return export_dicom(open_study(run_folder), source, _console())
 
 
 def _stage(name: str, run_folder: Path, overrides: Sequence[str]) -> bool:

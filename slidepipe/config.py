@@ -28,8 +28,7 @@ from slidepipe.classifier.settings import InferenceSettings, TrainSettings
 from slidepipe.documents import Document, KeyPath, Place, parse_document, place_of, read_document, write_yaml
 from slidepipe.errors import ConfigError
 from slidepipe.evaluation.settings import EvaluationSettings
-from slidepipe.export.geojson import GeoJsonSettings
-from slidepipe.export.geojson import GeoJsonSettings
+from slidepipe.export.slide_files import ExportSettings
 from slidepipe.heatmaps.grid import HeatmapSettings
 from slidepipe.lesions.detection import LesionSettings
 from slidepipe.lesions.settings import SlideModelSettings
@@ -115,8 +114,8 @@ class StudyConfig:
     """How lesions and slide probabilities are read off heatmaps."""
     evaluate: EvaluationSettings = field(default_factory=EvaluationSettings)
     """How predictions are compared with the reference."""
-    export: GeoJsonSettings = field(default_factory=GeoJsonSettings)
-    """What is written for QuPath besides the lesions and the heatmap."""
+    export: ExportSettings = field(default_factory=ExportSettings)
+    """What is written for other programs."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     """Where the work is done."""
 

@@ -13,10 +13,7 @@ from typing import Any
 
 from slidepipe.classifier.card import read_card
 from slidepipe.classifier.settings import InferenceSettings
-from slidepipe.export.challenge import write_challenge_csv
-from slidepipe.export.geojson import GeoJsonSettings, write_geojson
-from slidepipe.export.ome_tiff import write_ome_tiff
-from slidepipe.export.qupath import geojson_path, heatmap_path
+from slidepipe.export.slide_files import ExportSettings, write_slide_files
 from slidepipe.heatmaps.grid import HeatmapSettings, plan_cells
 from slidepipe.heatmaps.store import open_heatmap, read_heatmap_plan
 from slidepipe.heatmaps.store_making import begin_heatmap, finish_heatmap, write_block
@@ -184,25 +181,20 @@ class ExportJob:
     """Left and top of the scanned area, to which QuPath crops."""
     threshold: float
     """Threshold that the lesions were found with."""
-    settings: GeoJsonSettings
+    settings: ExportSettings
     token: str
 
 
 def _export_slide(job: ExportJob) -> dict[str, Any]:
-    folder = Path(job.folder)
-    heatmap = open_heatmap(Path(job.heatmap))
-    lesions = read_lesions(Path(job.lesions))
-    paths = (
-        geojson_path(folder, job.slide_id),
-        heatmap_path(folder, job.slide_id),
-        folder / "challenge" / f"{job.slide_id}.csv",
+    written = write_slide_files(
+        Path(job.folder),
+        open_heatmap(Path(job.heatmap)),
+        read_lesions(Path(job.lesions)),
+        threshold=job.threshold,
+        offset_px0=job.offset_px0,
+        settings=job.settings,
     )
-    summary = write_geojson(
-        paths[0], heatmap, lesions, threshold=job.threshold, offset_px0=job.offset_px0, settings=job.settings
-    )
-    write_ome_tiff(paths[1], heatmap)
-    write_challenge_csv(paths[2], lesions)
-    return {**asdict(summary), "outputs": {str(path): fingerprint_file(path) for path in paths}}
+    return {**asdict(written.summary), "outputs": {str(path): fingerprint_file(path) for path in written.files}}
 
 
 def _no_blocks(job: object) -> tuple[int, ...]:
