@@ -297,6 +297,31 @@ def compare(paths: tuple[Path, ...], **options: Any) -> bool:
 
 @_command
 @run_option
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; others see what you see."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0 for any free port."
+)
+def view(run_folder: Path, host: str, port: int) -> None:
+    """Show the slides in a browser, with heatmaps and lesions over them."""
+    from slidepipe.runs.study import open_study
+    from slidepipe.runs.viewing import serve_study
+
+    serve_study(open_study(run_folder), host, port, _console())
+
+
+@_command
+@click.argument("slides", nargs=-1, required=True, metavar="SLIDES...")
+def check_phi(slides: tuple[str, ...]) -> bool:
+    """List what slide files may tell about patients: label images, names, dates. Exits 1 if there is anything."""
+    from slidepipe.slides.risky_fields import print_risky_fields
+
+    return print_risky_fields(slides, _console())
+
+
+@_command
+@run_option
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def status(run_folder: Path, as_json: bool) -> bool:
     """Say what is done, running and failed, and why."""

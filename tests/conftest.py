@@ -11,5 +11,5 @@ _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """Folder of real slides, patches and evaluation vectors; skips where it is missing."""
     if not _SHARED_DATA.is_dir():
-        pytest.skip(f"test data is missing: {_SHARED_DATA.name} is expected in {_SHARED_DATA.parent.name}, beside the checkout")
+        pytest.skip("test data is missing: the folder shared/data is expected beside the checkout")
     return _SHARED_DATA

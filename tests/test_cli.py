@@ -45,7 +45,14 @@ def test_a_slide_without_pixel_size_is_refused_until_it_is_given(shared_data: Pa
 def test_dicom_and_plain_tiff_are_slides_too(shared_data: Path, tmp_path: Path):
     slides = shared_data / "slides"
     result = call(
-        "tile", slides / "boxes.tiff", slides / "boxes_0.dcm", "--run", tmp_path / "run", *SERIAL, "--set", "slides.mpp=0.5"
+        "tile",
+        slides / "boxes.tiff",
+        slides / "boxes_0.dcm",
+        "--run",
+        tmp_path / "run",
+        *SERIAL,
+        "--set",
+        "slides.mpp=0.5",
     )
     assert result.exit_code == 0, result.output
 
@@ -113,7 +120,15 @@ def test_results_of_others_are_evaluated_and_compared(shared_data: Path, tmp_pat
         assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "pred_I" / "evaluation.json").read_text())
     assert written["auc"]["n_slides"] == 129
-    compared = call("compare", tmp_path / "pred_I", tmp_path / "Method_I", "--resamples", "50", "--json", tmp_path / "c.json")
+    compared = call(
+        "compare",
+        tmp_path / "pred_I",
+        tmp_path / "Method_I",
+        "--resamples",
+        "50",
+        "--json",
+        tmp_path / "c.json",
+    )
     assert compared.exit_code == 0, compared.output
     assert "AUC" in compared.output
 
@@ -122,6 +137,24 @@ def test_evaluate_asks_for_what_it_needs():
     result = call("evaluate")
     assert result.exit_code == 2
     assert "--reference" in result.output
+
+
+def test_what_a_slide_file_tells_about_patients_is_listed_without_its_values(shared_data: Path):
+    result = call("check-phi", shared_data / "slides" / "CMU-1-Small-Region.svs")
+    assert result.exit_code == 1
+    assert "label" in result.output
+    clean = call("check-phi", shared_data / "slides" / "tumor_072_level7_asap.tif")
+    assert clean.exit_code == 0, clean.output
+
+
+def test_a_geojson_file_of_others_is_checked_for_qupath(shared_data: Path, tmp_path: Path):
+    assert call("export", "--check", shared_data / "slides" / "qupath05.geojson").exit_code == 0
+    (tmp_path / "bad.geojson").write_text(
+        '{"type":"FeatureCollection","features":[{"type":"Feature","id":null}]}'
+    )
+    result = call("export", "--check", tmp_path / "bad.geojson")
+    assert result.exit_code == 1
+    assert "bad.geojson" in result.output
 
 
 def test_the_doctor_examines_this_machine():

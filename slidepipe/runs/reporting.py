@@ -82,7 +82,7 @@ def _inputs(study: Study, entries: Sequence[Entry]) -> ReportInputs:
         slides=rows,
         evaluation=read_json(study.folder.evaluation / FILE_NAME) if is_evaluated else None,
         stages=[row for stage in JOURNAL_STAGES if (row := _stage_row(stage, entries)) is not None],
-        failures=[_failure_row(entry) for entry in entries if entry.failure is not None],
+        failures=[_failure_row(study, entry) for entry in entries if entry.failure is not None],
         provenance=_provenance(study),
     )
 
@@ -152,16 +152,24 @@ def _work_done(entries: Sequence[Entry], seconds: float) -> str:
     return methods[0] if methods else ""
 
 
-def _failure_row(entry: Entry) -> FailureRow:
+def _failure_row(study: Study, entry: Entry) -> FailureRow:
     failure = entry.failure
     if failure is None:
         raise ValueError(f"{entry.stage} of {entry.slide_id} did not fail")
     return FailureRow(
         slide_id=None if entry.slide_id == COHORT else entry.slide_id,
         stage=entry.stage,
-        message=f"{failure.kind}: {failure.message}",
-        traceback="" if failure.expected else failure.traceback,
+        message=_without_file_names(study, f"{failure.kind}: {failure.message}"),
+        traceback="" if failure.expected else _without_file_names(study, failure.traceback),
     )
+
+
+def _without_file_names(study: Study, text: str) -> str:
+    """Put a slide's name where its file is named: the page may be passed on, and a file name may name a patient."""
+    for slide in study.slides:
+        for name in (slide.source.path, Path(slide.source.path).name):
+            text = text.replace(name, slide.source.slide_id)
+    return text.replace(str(study.folder.root.absolute()), "the run")
 
 
 def _provenance(study: Study) -> dict[str, object]:

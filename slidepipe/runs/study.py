@@ -10,7 +10,8 @@ from slidepipe.config import StudyConfig, dump_config, load_config
 from slidepipe.errors import RunError
 from slidepipe.runs.folder import RunFolder, open_run
 from slidepipe.runs.journal import Journal
-from slidepipe.slides.cohort import Cohort, CohortSlide, find_cohort, read_cohort, write_cohort
+from slidepipe.slides.cohort import Cohort, CohortSlide, find_cohort
+from slidepipe.slides.cohort_table import read_cohort, write_cohort
 from slidepipe.storage.publish import write_text
 
 

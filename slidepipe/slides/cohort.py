@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 from annotated_types import Gt
 
@@ -18,9 +15,9 @@ from slidepipe.errors import CohortError, ConfigError
 from slidepipe.slides.exclusions import Scope, read_exclusions
 from slidepipe.slides.labels import SizeClass, SlideLabel, read_labels
 from slidepipe.slides.layouts import FoundFiles, find_annotations, find_files
-from slidepipe.slides.names import Label, Split, check_slide_id, is_url, slide_id_of, split_and_label
+from slidepipe.slides.names import Label, Split, is_url, slide_id_of, split_and_label
+from slidepipe.slides.pseudonyms import pseudonyms_of
 from slidepipe.slides.reader import ReaderName, SlideSource
-from slidepipe.storage.publish import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +59,10 @@ class CohortSettings:
     only: tuple[str, ...] = ()
     """Slides that take part: ``train``, ``test``, or patterns of names such as ``tumor_0*``; a slide that matches any
     of them does. Empty for all."""
+
+    slide_ids: dict[str, str] = field(default_factory=dict)
+    """Names that slides go by in all results, by the names of their files without suffix; every slide that takes part
+    needs one. Annotations, the reference table, `overrides`, `exclusions` and `only` go by the files' names."""
 
     def __post_init__(self) -> None:
         if self.folder is not None and self.paths:
@@ -139,8 +140,8 @@ def find_cohort(settings: CohortSettings) -> Cohort:
     ConfigError
         If the settings name neither a folder nor paths.
     CohortError
-        If there is no slide, two have the same name, a name cannot be that of a file, a table is wrong, or a setting
-        names slides that are not there.
+        If there is no slide, two have the same name, a name cannot be that of a file, a table is wrong, a setting
+        names slides that are not there, or `slide_ids` leaves a slide without a name.
     """
     files, name = _find(settings)
     _check_unique(slide_id for slide_id, _ in files.slides)
@@ -157,7 +158,17 @@ def find_cohort(settings: CohortSettings) -> Cohort:
             "%d slides of the reference table %s are not in the folder: %s",
             len(missing), files.table, ", ".join(missing[:5]) + (", …" if len(missing) > 5 else ""),
         )  # fmt: skip
+    if settings.slide_ids:
+        chosen, name, missing = _under_pseudonyms(chosen, settings.slide_ids), "slides", ()
     return Cohort(name, tuple(sorted(chosen, key=lambda slide: slide.source.slide_id)), missing)
+
+
+def _under_pseudonyms(slides: list[CohortSlide], slide_ids: dict[str, str]) -> list[CohortSlide]:
+    names = pseudonyms_of((slide.source.slide_id for slide in slides), slide_ids)
+    return [
+        replace(slide, source=replace(slide.source, slide_id=names[slide.source.slide_id]))
+        for slide in slides
+    ]
 
 
 def _find(settings: CohortSettings) -> tuple[FoundFiles, str]:
@@ -283,112 +294,3 @@ def _matches(slide_id: str, entry: str) -> bool:
     if entry in get_args(Split):
         return split_and_label(slide_id)[0] == entry
     return fnmatchcase(slide_id.casefold(), entry.casefold())
-
-
-# ---- the cohort as a table ----
-
-_COLUMNS = (
-    "slide_id", "path", "reader", "mpp", "label", "size_class", "centre", "split", "annotation", "exhaustive",
-    "excluded", "notes", "cohort",
-)  # fmt: skip
-
-
-def write_cohort(cohort: Cohort, path_csv: Path) -> None:
-    """Write a cohort as a table, one row per slide; slides that are missing have no path.
-
-    Parameters
-    ----------
-    cohort
-        What to write.
-    path_csv
-        Where. The file appears whole or not at all.
-    """
-    text = io.StringIO()
-    table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    table.writeheader()
-    for slide in cohort.slides:
-        source = slide.source
-        table.writerow(
-            {
-                "slide_id": source.slide_id,
-                "path": source.path,
-                "reader": source.reader,
-                "mpp": "" if source.mpp is None else repr(source.mpp),
-                "label": slide.label or "",
-                "size_class": slide.size_class or "",
-                "centre": slide.centre or "",
-                "split": slide.split or "",
-                "annotation": slide.annotation or "",
-                "exhaustive": "yes" if slide.exhaustive else "no",
-                "excluded": " ".join(slide.excluded),
-                "notes": json.dumps(slide.notes, ensure_ascii=False),
-                "cohort": cohort.name,
-            }
-        )
-    for slide_id in cohort.missing:
-        table.writerow({"slide_id": slide_id, "notes": '["missing"]', "cohort": cohort.name})
-    write_text(path_csv, text.getvalue())
-
-
-def read_cohort(path_csv: Path) -> Cohort:
-    """Read a table that `write_cohort` wrote.
-
-    Parameters
-    ----------
-    path_csv
-        The table.
-
-    Returns
-    -------
-    Cohort
-        Equal to the one written.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    CohortError
-        If it is not such a table, or a value in it was changed to one that is not known.
-    """
-    table = csv.DictReader(io.StringIO(path_csv.read_text(encoding="utf-8"), newline=""))
-    if tuple(table.fieldnames or ()) != _COLUMNS:
-        raise CohortError(
-            f"{path_csv} is not the table of a cohort: its columns are not {', '.join(_COLUMNS)}"
-        )
-    slides, missing, name = [], [], ""
-    for row in table:
-        name = row["cohort"]
-        try:
-            check_slide_id(row["slide_id"])
-            if row["path"]:
-                slides.append(_slide_of(row))
-            else:
-                missing.append(row["slide_id"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise CohortError(
-                f"{path_csv}, line {table.line_num}: the row cannot be used: {error}"
-            ) from error
-    return Cohort(name, tuple(slides), tuple(missing))
-
-
-def _slide_of(row: dict[str, str]) -> CohortSlide:
-    readers, labels = _known(ReaderName), _known(Label)
-    size_classes, splits, scopes = _known(SizeClass), _known(Split), _known(Scope)
-    return CohortSlide(
-        source=SlideSource(
-            row["slide_id"], row["path"], readers[row["reader"]], float(row["mpp"]) if row["mpp"] else None
-        ),
-        label=labels[row["label"]] if row["label"] else None,
-        size_class=size_classes[row["size_class"]] if row["size_class"] else None,
-        centre=row["centre"] or None,
-        split=splits[row["split"]] if row["split"] else None,
-        annotation=row["annotation"] or None,
-        exhaustive={"yes": True, "no": False}[row["exhaustive"]],
-        excluded=tuple(scopes[scope] for scope in row["excluded"].split()),
-        notes=tuple(json.loads(row["notes"])),
-    )
-
-
-def _known(choices: Any) -> dict[str, Any]:
-    """Values of a Literal by themselves, so that a text is checked as it is looked up."""
-    return {value: value for value in get_args(choices)}

@@ -29,8 +29,18 @@ RISKY_NAMES: dict[str, frozenset[str]] = {
     "aperio": frozenset(
         name.casefold()
         for name in (
-            "Filename", "Title", "ImageID", "User", "Date", "Time", "Time Zone", "Slide", "Barcode", "Rack",
-            "ScanScope ID", "DSR ID",
+            "Filename",
+            "Title",
+            "ImageID",
+            "User",
+            "Date",
+            "Time",
+            "Time Zone",
+            "Slide",
+            "Barcode",
+            "Rack",
+            "ScanScope ID",
+            "DSR ID",
         )
     ),
     "dicom": _folded(_DICOM),
@@ -40,7 +50,9 @@ RISKY_NAMES: dict[str, frozenset[str]] = {
         "SLIDE_NAME PROJECT_NAME SLIDE_ID SLIDE_CREATIONDATETIME SLIDE_CREATIONDATETIMEUTC SLIDE_UTC_CREATIONDATETIME "
         "ProfileName SCANNER_HARDWARE_ID"
     ),
-    "ome": _folded("AcquisitionDate FileName Experimenter UserName FirstName LastName MiddleName Email Institution"),
+    "ome": _folded(
+        "AcquisitionDate FileName Experimenter UserName FirstName LastName MiddleName Email Institution"
+    ),
     "philips": _folded(
         "PIM_DP_UFS_BARCODE PIIM_DP_SCANNER_OPERATOR_ID PIIM_DP_SCANNER_RACK_NUMBER PIIM_DP_SCANNER_SLOT_NUMBER "
         "PIIM_DP_SCANNER_RACK_PRIORITY PIM_DP_SOURCE_FILE PIM_DP_SCANNER_OPERATOR_ID DICOM_ACQUISITION_DATETIME "
@@ -49,7 +61,7 @@ RISKY_NAMES: dict[str, frozenset[str]] = {
     ),
     "tiff": _folded(_TIFF),
     "ventana": _folded("UnitNumber UserName Barcode1D Barcode2D BaseName BuildDate ScanDate JP2FileName"),
-    "zeiss": _folded("UserName CreationDate AcquisitionDateAndTime AcquisitionDate Name Title Barcode Content"),
+    "zeiss": _folded("UserName CreationDate AcquisitionDateAndTime AcquisitionDate Barcode"),
 }
 """Fields by vendor, as OpenSlide names vendors; ``tiff`` for tags of any TIFF file and ``ome`` for OME-XML."""
 
@@ -98,7 +110,10 @@ def is_risky(vendor: str, name: str) -> bool:
 
 
 _NAME_HINTS = (
-    (re.compile(r"(?<!\d)(?:19|20)\d{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"), "a date"),
+    (
+        re.compile(r"(?<!\d)(?:19|20)\d{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"),
+        "a date",
+    ),
     (re.compile(r"(?<![A-Za-z])[A-Za-z]{1,3}[-_]?\d{2}[-_]\d{3,}(?!\d)"), "an accession number"),
     (re.compile(r"(?<![0-9A-Fa-f])\d{6,}(?![0-9A-Fa-f])"), "a long number"),
     (re.compile(r"[^\W\d_]{2,}\s*,\s*[^\W\d_]{2,}"), "a name with a comma"),

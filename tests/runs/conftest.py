@@ -35,7 +35,9 @@ QUICK = (
 def digests(folder: Path) -> dict[str, str]:
     """Fingerprint every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def quiet() -> Console:

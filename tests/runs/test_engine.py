@@ -84,7 +84,11 @@ def test_every_slide_ends_with_an_entry_in_the_journal(tmp_path: Path):
         "slide_2": {"blocks": 1},
     }
     assert all(entry.state == "done" for entry in entries)
-    assert [entry.slide_id for entry in Journal(tmp_path).entries("trial")] == ["slide_0", "slide_1", "slide_2"]
+    assert [entry.slide_id for entry in Journal(tmp_path).entries("trial")] == [
+        "slide_0",
+        "slide_1",
+        "slide_2",
+    ]
     assert notes.blocks == 4
     assert sorted(report["items"] for report in notes.reports) == [0, 0, 1, 2]
 
@@ -121,12 +125,16 @@ def test_attempts_at_the_same_work_are_counted(tmp_path: Path):
     for attempts in (1, 2, 3):
         (entry,) = run_slides(STAGE, jobs, SerialExecutor(), Journal(tmp_path), Notes())
         assert entry.attempts == attempts
-    (entry,) = run_slides(STAGE, [SlideWork("slide_0", "other", {"blocks": 0})], SerialExecutor(), Journal(tmp_path), Notes())
+    (entry,) = run_slides(
+        STAGE, [SlideWork("slide_0", "other", {"blocks": 0})], SerialExecutor(), Journal(tmp_path), Notes()
+    )
     assert entry.attempts == 1
 
 
 def test_files_are_named_from_the_run_directory(tmp_path: Path):
     written = tmp_path / "lesions" / "a.csv"
     stage = SlideStage("trial", 1, begin, block, lambda job: {"outputs": {str(written): "f00"}})
-    (entry,) = run_slides(stage, work({"blocks": 0}), SerialExecutor(), Journal(tmp_path / "journal"), Notes())
+    (entry,) = run_slides(
+        stage, work({"blocks": 0}), SerialExecutor(), Journal(tmp_path / "journal"), Notes()
+    )
     assert entry.outputs == {"lesions/a.csv": "f00"}

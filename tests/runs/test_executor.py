@@ -15,14 +15,22 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 @pytest.fixture(scope="module", params=["serial", "local"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    with open_executor(ClusterSettings(kind=request.param, workers=2 if request.param == "local" else None)) as opened:
+    with open_executor(
+        ClusterSettings(kind=request.param, workers=2 if request.param == "local" else None)
+    ) as opened:
         yield opened
 
 
 def test_every_task_comes_back_with_its_key(executor: Executor):
     for number in range(5):
         executor.submit(Task(TaskKey("block", 0, number), pow, (number, 2)))
-    assert {key.block: outcome.value for key, outcome in executor.outcomes()} == {0: 0, 1: 1, 2: 4, 3: 9, 4: 16}
+    assert {key.block: outcome.value for key, outcome in executor.outcomes()} == {
+        0: 0,
+        1: 1,
+        2: 4,
+        3: 9,
+        4: 16,
+    }
 
 
 def test_tasks_may_be_submitted_while_outcomes_are_read(executor: Executor):
@@ -55,7 +63,7 @@ def test_a_task_that_takes_its_worker_down_is_a_failure_and_the_rest_go_on():
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("slidepipe.runs.cluster._CONNECT_S", 1)
-    with pytest.raises(RunError, match="tcp://127.0.0.1:1 within 1 s"):  # noqa: SIM117
+    with pytest.raises(RunError, match=r"tcp://127\.0\.0\.1:1 within 1 s"):  # noqa: SIM117
         with open_executor(ClusterSettings(kind="address", address="tcp://127.0.0.1:1")):
             pass
 

@@ -46,7 +46,9 @@ def test_an_interrupt_is_not_swallowed():
 def test_an_entry_reads_back_as_it_was_written(tmp_path: Path):
     journal = Journal(tmp_path)
     failure = attempt(int, "x").failure
-    entry = Entry("tile", "tumor_001", "failed", "abc", 1.5, wall_s=2.0, summary={"n_tiles": 3}, failure=failure)
+    entry = Entry(
+        "tile", "tumor_001", "failed", "abc", 1.5, wall_s=2.0, summary={"n_tiles": 3}, failure=failure
+    )
     journal.write(entry)
     assert journal.read("tile", "tumor_001") == entry
     assert journal.read("tile", "tumor_002") is None

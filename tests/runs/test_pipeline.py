@@ -27,7 +27,10 @@ def again(finished: Study, tmp_path: Path) -> Study:
 
 def times(study: Study) -> dict[str, set[float]]:
     """When the entries of each stage were begun."""
-    return {stage: {entry.started for entry in study.journal.entries(stage)} for stage in (*JOURNAL_STAGES, "report")}
+    return {
+        stage: {entry.started for entry in study.journal.entries(stage)}
+        for stage in (*JOURNAL_STAGES, "report")
+    }
 
 
 def test_a_run_leaves_every_output(finished: Study):
@@ -53,7 +56,9 @@ def test_a_finished_run_has_no_problem_and_no_leftover(finished: Study):
     found = find_problems(finished, decode=True)
     assert {name: problems for name, problems in found.items() if problems} == {}
     assert len(found) > 4 * 8
-    leftovers = [path for path in finished.folder.root.rglob("*") if path.suffix in {".tmp", ".work", ".deleting"}]
+    leftovers = [
+        path for path in finished.folder.root.rglob("*") if path.suffix in {".tmp", ".work", ".deleting"}
+    ]
     assert leftovers == []
 
 
@@ -71,7 +76,10 @@ def test_a_second_run_does_nothing(finished: Study):
         ("predict.lesions.threshold=0.6", {"lesions", "predict", "evaluate", "export", "qupath", "report"}),
         ("evaluate.resamples=20", {"evaluate", "report"}),
         ("export.tiles=false", {"export", "qupath", "report"}),
-        ("heatmap.stride_px=128", {"heatmap", "lesions", "predict", "evaluate", "export", "qupath", "report"}),
+        (
+            "heatmap.stride_px=128",
+            {"heatmap", "lesions", "predict", "evaluate", "export", "qupath", "report"},
+        ),
         ("inference.threads=2", set()),
     ],
 )
@@ -100,7 +108,10 @@ def test_a_lost_or_changed_output_is_made_again(again: Study):
     expected = digests(again.folder.root / "lesions")
     again.folder.lesions("test_001").write_text("not what was written")
     shutil.rmtree(again.folder.heatmap("test_002"))
-    assert sorted(name for name, found in find_problems(again).items() if found) == ["heatmap test_002", "lesions test_001"]
+    assert sorted(name for name, found in find_problems(again).items() if found) == [
+        "heatmap test_002",
+        "lesions test_001",
+    ]
     assert not run_stages(again, STAGES, quiet())
     assert digests(again.folder.root / "lesions") == expected
     assert not any(find_problems(again).values())
@@ -132,8 +143,10 @@ def test_a_bad_slide_is_written_down_and_the_rest_go_on(drawn_cohort: Path, tmp_
     results = json.loads((study.folder.evaluation / "evaluation.json").read_text())
     assert results["auc"]["n_slides"] == 4
     assert any("test_003" in note for note in results["notes"])
-    assert "test_003" in study.folder.report.read_text(encoding="utf-8")
-    assert list(find_problems(study))[0] == "slide test_003" or any("test_003" in name for name in find_problems(study))
+    page = study.folder.report.read_text(encoding="utf-8")
+    assert "test_003" in page
+    assert "test_003.tif" not in page
+    assert str(cohort) not in page
 
 
 def test_a_run_of_another_format_is_refused(again: Study):

@@ -1,6 +1,7 @@
 import logging
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,8 @@ from slidepipe.slides.cohort import (
     CohortSlide,
     SlideOverride,
     find_cohort,
-    read_cohort,
-    write_cohort,
 )
+from slidepipe.slides.cohort_table import read_cohort, write_cohort
 
 
 def _touch(folder: Path, *names: str) -> None:
@@ -379,3 +379,45 @@ def test_a_table_that_was_changed_to_nonsense_is_refused(
     (tmp_path / "cohort.csv").write_text(text.replace(old, new, 1))
     with pytest.raises(CohortError, match=r"cohort\.csv"):
         read_cohort(tmp_path / "cohort.csv")
+
+
+# ---- pseudonyms ----
+
+
+def test_slides_go_by_their_pseudonyms_and_are_known_by_their_names(tmp_path: Path) -> None:
+    for name in ("images/tumor_007.tif", "images/normal_003.tif", "annotations/tumor_007.xml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    settings = CohortSettings(
+        folder=str(tmp_path),
+        slide_ids={"Tumor_007": "case_a", "normal_003": "case_b"},
+        overrides={"tumor_007": SlideOverride(mpp=0.5)},
+    )
+    tumour, normal = find_cohort(settings).slides
+    assert (tumour.source.slide_id, tumour.label, tumour.split, tumour.source.mpp) == (
+        "case_a",
+        "tumor",
+        "train",
+        0.5,
+    )
+    assert tumour.annotation == str(tmp_path / "annotations" / "tumor_007.xml")
+    assert tumour.source.path == str(tmp_path / "images" / "tumor_007.tif")
+    assert (normal.source.slide_id, normal.label) == ("case_b", "normal")
+
+
+def test_a_slide_without_a_pseudonym_stops_the_study(tmp_path: Path) -> None:
+    for name in ("a.svs", "b.svs"):
+        (tmp_path / name).write_bytes(b"")
+    settings = CohortSettings(folder=str(tmp_path), slide_ids={"a": "case_a"})
+    with pytest.raises(CohortError, match="the first is b"):
+        find_cohort(settings)
+    assert [slide.source.slide_id for slide in find_cohort(replace(settings, only=("a",))).slides] == [
+        "case_a"
+    ]
+
+
+def test_pseudonyms_survive_the_table(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").write_bytes(b"")
+    cohort = find_cohort(CohortSettings(folder=str(tmp_path), slide_ids={"a": "case_a"}))
+    write_cohort(cohort, tmp_path / "cohort.csv")
+    assert read_cohort(tmp_path / "cohort.csv") == cohort
