@@ -126,11 +126,11 @@ def tile(
     """
     from slidepipe.config import load_config
     from slidepipe.runs.pipeline import run_stages
-    from slidepipe.runs.study import begin_study, open_study
+    from slidepipe.runs.study import begin_study, resume_study
 
     overrides = _with_workers(overrides, workers)
     if not inputs:
-        study = open_study(run_folder, overrides)
+        study = resume_study(run_folder, overrides)
     elif len(inputs) == 1 and Path(inputs[0]).suffix.lower() in _CONFIG_SUFFIXES:
         study = begin_study(run_folder, load_config(Path(inputs[0]), overrides))
     else:

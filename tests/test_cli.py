@@ -38,8 +38,11 @@ def test_a_slide_without_pixel_size_is_refused_until_it_is_given(shared_data: Pa
     assert refused.exit_code == 1
     assert "tcga-cr-7395-01a-01-ts1" in refused.output
     assert "mpp" in refused.output
-    given = call("tile", slide, "--run", tmp_path / "run", *SERIAL, "--set", "slides.mpp=0.5")
+    given = call("tile", "--run", tmp_path / "run", "--set", "slides.mpp=0.5")
     assert given.exit_code == 0, given.output
+    late = call("heatmap", "--run", tmp_path / "run", "--set", "slides.mpp=0.4")
+    assert late.exit_code == 1
+    assert "set it there" in late.output
 
 
 def test_dicom_and_plain_tiff_are_slides_too(shared_data: Path, tmp_path: Path):

@@ -109,7 +109,11 @@ def _predict(line: _Line) -> list[Entry]:
     found = _run_pending(
         line, LESIONS, plan_lesions(line.study), lambda item: _has_files(line.study, LESIONS, item)
     )
-    return found + run_prediction(line.study)
+    predicted = run_prediction(line.study)
+    for entry in predicted:
+        if entry.state == "done":
+            line.console.print(f"predict: {entry.summary['method']}", soft_wrap=True)
+    return found + predicted
 
 
 def _evaluate(line: _Line) -> list[Entry]:

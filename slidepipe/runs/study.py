@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidepipe.config import StudyConfig, dump_config, load_config
-from slidepipe.errors import RunError
+from slidepipe.errors import ConfigError, RunError
 from slidepipe.runs.folder import RunFolder, open_run
 from slidepipe.runs.journal import Journal
 from slidepipe.slides.cohort import Cohort, CohortSlide, find_cohort
@@ -65,6 +65,33 @@ def begin_study(root: Path, config: StudyConfig) -> Study:
     return Study(folder, config, cohort)
 
 
+def resume_study(root: Path, overrides: Sequence[str]) -> Study:
+    """Go on with the study of a run directory, its slides looked for anew.
+
+    Parameters
+    ----------
+    root
+        Run directory.
+    overrides
+        Settings to change, ``section.key=value``; those of the slides too.
+
+    Returns
+    -------
+    Study
+        With the cohort as it lies on disk now.
+
+    Raises
+    ------
+    RunError
+        If the directory is not a run, or its configuration is missing.
+    ConfigError
+        If an override is not a setting.
+    CohortError
+        If the slides do not make a cohort.
+    """
+    return begin_study(root, load_config(_saved_config(root), overrides))
+
+
 def open_study(root: Path, overrides: Sequence[str] = ()) -> Study:
     """Open the study of a run directory.
 
@@ -85,12 +112,22 @@ def open_study(root: Path, overrides: Sequence[str] = ()) -> Study:
     RunError
         If the directory is not a run, or its configuration is missing.
     ConfigError
-        If an override is not a setting.
+        If an override is not a setting, or one of the slides, which later stages take as they are.
     """
-    folder = open_run(root)
-    if not folder.config.is_file() or not folder.cohort.is_file():
-        raise RunError(f"{root} has no configuration yet: begin it with `slidepipe run` or `slidepipe tile`")
-    config = load_config(folder.config, overrides)
+    about_slides = [override for override in overrides if override.startswith("slides")]
+    if about_slides:
+        raise ConfigError(
+            f"--set {about_slides[0]}: slides are looked for by `slidepipe tile` and `run`: set it there"
+        )
+    config = load_config(_saved_config(root), overrides)
+    folder = RunFolder(root)
     if overrides:
         write_text(folder.config, dump_config(config))
     return Study(folder, config, read_cohort(folder.cohort))
+
+
+def _saved_config(root: Path) -> Path:
+    folder = open_run(root)
+    if not folder.config.is_file() or not folder.cohort.is_file():
+        raise RunError(f"{root} has no configuration yet: begin it with `slidepipe run` or `slidepipe tile`")
+    return folder.config
