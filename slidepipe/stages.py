@@ -194,7 +194,10 @@ def _export_slide(job: ExportJob) -> dict[str, Any]:
         offset_px0=job.offset_px0,
         settings=job.settings,
     )
-    return {**asdict(written.summary), "outputs": {str(path): fingerprint_file(path) for path in written.files}}
+    return {
+        **asdict(written.summary),
+        "outputs": {str(path): fingerprint_file(path) for path in written.files},
+    }
 
 
 def _no_blocks(job: object) -> tuple[int, ...]:
@@ -207,7 +210,7 @@ def _no_block(job: object, block: int) -> dict[str, Any]:
 
 PREVIEW = SlideStage("preview", 1, _no_blocks, _no_block, _preview_tiles)
 """A slide becomes a picture of what would be cut, so that a person can look before it is."""
-TILE = SlideStage("tile", 1, _begin_tiles, _tile_block, _finish_tiles)
+TILE = SlideStage("tile", 2, _begin_tiles, _tile_block, _finish_tiles)
 """A slide becomes a tile store."""
 HEATMAP = SlideStage("heatmap", 1, _begin_heatmap, _heatmap_block, _finish_heatmap)
 """A tile store becomes a heatmap."""

@@ -1,12 +1,25 @@
 """Commands do what their help says, and end with words and an exit code that scripts can rely on."""
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from slidepipe.cli import main
+
+
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    """Give back what the command line sets for its process."""
+    logger = logging.getLogger("slidepipe")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
 
 SERIAL = ("--set", "cluster.kind=serial")
 

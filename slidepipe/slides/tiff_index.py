@@ -8,6 +8,7 @@ stream says otherwise: Aperio writes RGB without any marker, which a decoder lef
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -99,7 +100,14 @@ def read_tiff_index(path: Path, slide_id: str) -> TiffIndex:
             )
     except SlideFormatError:
         raise
-    except (tifffile.TiffFileError, ValueError, TypeError, KeyError, IndexError) as error:
+    except (
+        tifffile.TiffFileError,
+        struct.error,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:
         raise SlideFormatError(f"slide {slide_id}: not a TIFF file that can be read: {error}") from error
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,10 +26,10 @@ from slidepipe.slides.levels import WHITE, damaged_region, read_padded
 from slidepipe.slides.pixel_sizes import choose_pixel_size
 from slidepipe.slides.reader import SlideInfo, SlideLevel, SlideSource
 from slidepipe.slides.tiff_index import JpegLevel, TiffIndex, read_tiff_index
+from slidepipe.slides.tiff_streams import check_end, read_ranges
 
-_END_OF_IMAGE = b"\xff\xd9"
-_LONGEST_PADDING = 16
-"""Bytes that writers put after a tile to align the next one."""
+_TileKey = tuple[int, int, int]
+"""Level, tile row and tile column."""
 
 
 class TiffReader:
@@ -52,6 +54,8 @@ class TiffReader:
         path = Path(source.path)
         self._index = read_tiff_index(path, source.slide_id)
         self._info = _describe(self._index, source)
+        self._kept: OrderedDict[_TileKey, NDArray[np.uint8]] = OrderedDict()
+        self._kept_bytes = self._keep_bytes = 0
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._close_file = weakref.finalize(self, os.close, self._file)
 
@@ -71,8 +75,53 @@ class TiffReader:
         """Read one rectangle; see `SlideReader.read_region`."""
         return read_padded(self._info, origin_px0, level, size_px, self._read_level)
 
+    def read_streams(self, level: int, row: int, columns: Sequence[int]) -> list[bytes]:
+        """Read compressed tiles of one row as they lie in the file, neighbours with one call.
+
+        Parameters
+        ----------
+        level
+            Level to read.
+        row
+            Tile row.
+        columns
+            Tile columns, ascending.
+
+        Returns
+        -------
+        list of bytes
+            One per column: abbreviated JPEG streams, see `JpegLevel.tables`; empty where the file has no tile, and
+            too short where the file ends. `slidepipe.slides.tiff_streams.check_stream` tells whether one is whole.
+
+        Raises
+        ------
+        RegionReadError
+            If the file cannot be read, or the reader was closed.
+        """
+        self._check_open()
+        tiles = self._index.levels[level]
+        ranges = [(int(tiles.offsets[row, each]), int(tiles.byte_counts[row, each])) for each in columns]
+        try:
+            return read_ranges(self._file, ranges)
+        except OSError as error:
+            raise RegionReadError(
+                f"slide {self._info.slide_id}: tiles in row {row} of level {level} cannot be read: {error}"
+            ) from error
+
+    def keep_cut_tiles(self, n_bytes: int) -> None:
+        """Keep decoded tiles that the borders of regions cut through, because the neighbouring region needs them too.
+
+        Parameters
+        ----------
+        n_bytes
+            Most memory to use, the tiles used last being kept; 0, as at first, keeps none and forgets all.
+        """
+        self._keep_bytes = n_bytes
+        self._forget_tiles()
+
     def close(self) -> None:
         """Close the file."""
+        self.keep_cut_tiles(0)
         self._close_file()
 
     def __enter__(self) -> Self:
@@ -86,8 +135,7 @@ class TiffReader:
     def _read_level(
         self, level: int, origin_px: tuple[int, int], size_px: tuple[int, int]
     ) -> NDArray[np.uint8]:
-        if not self._close_file.alive:
-            raise RegionReadError(f"slide {self._info.slide_id}: its reader was closed: open it again")
+        self._check_open()
         tiles = self._index.levels[level]
         (left, top), (width, height) = origin_px, size_px
         tile_width, tile_height = tiles.tile_px
@@ -97,21 +145,45 @@ class TiffReader:
                 if tiles.byte_counts[row, column] == 0:
                     continue
                 try:
-                    tile = self._read_tile(tiles, row, column)
+                    tile = self._tile((level, row, column))
                 except (OSError, imagecodecs.Jpeg8Error, ValueError) as error:
                     reason = f"tile (row {row}, column {column}): {error}"
                     raise damaged_region(self._info.slide_id, level, origin_px, size_px, reason) from error
                 y, x = row * tile_height - top, column * tile_width - left
                 part = tile[max(-y, 0) : height - y, max(-x, 0) : width - x]
                 region[max(y, 0) : y + tile_height, max(x, 0) : x + tile_width] = part
+                if part.shape != tile.shape:
+                    self._keep((level, row, column), tile)
         return region
 
-    def _read_tile(self, level: JpegLevel, row: int, column: int) -> NDArray[np.uint8]:
+    def _check_open(self) -> None:
+        if not self._close_file.alive:
+            raise RegionReadError(f"slide {self._info.slide_id}: its reader was closed: open it again")
+
+    def _tile(self, key: _TileKey) -> NDArray[np.uint8]:
+        if key in self._kept:
+            return self._kept[key]
+        number, row, column = key
+        level = self._index.levels[number]
         length = int(level.byte_counts[row, column])
-        data = _read_at(self._file, int(level.offsets[row, column]), length)
+        (data,) = read_ranges(self._file, [(int(level.offsets[row, column]), length)])
         if len(data) < length:
             raise ValueError(f"the file ends after {len(data)} of its {length} bytes")
         return decode_tile(data, level)
+
+    def _keep(self, key: _TileKey, tile: NDArray[np.uint8]) -> None:
+        if not self._keep_bytes:
+            return
+        if key not in self._kept:
+            self._kept[key] = tile
+            self._kept_bytes += tile.nbytes
+        self._kept.move_to_end(key)
+        self._forget_tiles()
+
+    def _forget_tiles(self) -> None:
+        while self._kept_bytes > self._keep_bytes:
+            _, tile = self._kept.popitem(last=False)
+            self._kept_bytes -= tile.nbytes
 
 
 def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
@@ -136,8 +208,7 @@ def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
     Jpeg8Error
         If it is not a JPEG stream.
     """
-    if _END_OF_IMAGE not in data[-_LONGEST_PADDING:]:
-        raise ValueError("premature end of the JPEG stream")
+    check_end(data)
     is_grey = level.colour_space == "GRAYSCALE"
     tile: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
         data,
@@ -151,13 +222,6 @@ def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
             f"decodes to {tile.dtype} of shape {tile.shape}, but the tiles are {width} × {height} px of 8 bits"
         )
     return np.repeat(tile.reshape(height, width, 1), 3, axis=2) if is_grey else tile
-
-
-def _read_at(file: int, offset: int, length: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(file, length, offset)
-    os.lseek(file, offset, os.SEEK_SET)  # Windows has no pread; a reader belongs to one thread
-    return os.read(file, length)
 
 
 def _describe(index: TiffIndex, source: SlideSource) -> SlideInfo:

@@ -10,8 +10,8 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from slidepipe.errors import PixelSizeError
-from slidepipe.geometry import Scale, ceil_div
+from slidepipe.errors import ConfigError, PixelSizeError
+from slidepipe.geometry import NATIVE_TOLERANCE, Scale, ceil_div
 from slidepipe.slides.reader import SlideInfo
 from slidepipe.tiles.tissue import TissueMask
 
@@ -24,14 +24,17 @@ _ROUNDING = 1e-6
 class TileSettings:
     """How slides are cut into tiles, and how tiles are stored."""
 
-    mode: Literal["encode"] = "encode"
-    """How the store is filled. ``encode``: read, resample where asked for, encode."""
+    mode: Literal["auto", "copy", "encode"] = "auto"
+    """How the store is filled. ``copy``: the compressed tiles of the file as they are, nothing lost and nothing
+    decoded; only from JPEG-tiled TIFF slides, at the pixel size of one of their levels and with their own tiles.
+    ``encode``: read, resample where asked for, encode. ``auto``: copy where possible and `codec` is ``jpeg``,
+    else encode; which of them and why stands in the log and in the store."""
     mpp: Annotated[float, Gt(0)] | None = None
     """Size of a stored pixel in µm; None keeps the slide's own pixels, which costs no sharpness and no
-    time."""
+    time. A size within a thousandth of that of a level of the file means that level's pixels as they are."""
     tile_px: Annotated[int, Ge(16), Le(8192)] | None = None
     """Side of a tile in pixels. None takes the tiles of the file itself where they are square, between 128
-    and 2048 px and not resampled, so that every one of them is decoded once; 512 otherwise."""
+    and 2048 px and not resampled, so that every one of them is decoded once or not at all; 512 otherwise."""
     shard_tiles: Annotated[int, Ge(1), Le(64)] = 16
     """Tiles along each side of a shard, the file that one task writes. 16 × 16 tiles of 512 px are 12 MB of
     tissue, and a whole slide is some hundred files."""
@@ -41,11 +44,19 @@ class TileSettings:
     codec: Literal["jpeg", "zstd"] = "jpeg"
     """``jpeg``, or ``zstd``: without loss, and about ten times as large."""
     quality: Annotated[int, Ge(1), Le(100)] = 90
-    """JPEG quality."""
+    """JPEG quality of tiles that are encoded."""
     subsampling: Literal["444", "422", "420"] = "444"
-    """JPEG chroma subsampling; ``444`` keeps the colour of nuclei as sharp as their shape."""
+    """JPEG chroma subsampling of tiles that are encoded; ``444`` keeps the colour of nuclei as sharp as their
+    shape."""
     max_damaged: Annotated[float, Ge(0), Le(1)] = 0.01
     """Share of the tissue tiles that may be damaged before the slide fails."""
+
+    def __post_init__(self) -> None:
+        if self.mode == "copy" and self.codec == "zstd":
+            raise ConfigError(
+                "tiles.mode copy keeps the JPEG tiles of the slide, so tiles.codec must be jpeg; set tiles.mode to "
+                "encode for zstd"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +165,8 @@ def plan_tile_grid(info: SlideInfo, mask: TissueMask, settings: TileSettings) ->
     Returns
     -------
     TileGrid
-        Without any tile on a slide without tissue.
+        Without any tile on a slide without tissue. Its scale is exactly the factor of a level of the slide where it
+        is within a thousandth of it, and its size is then that level's.
 
     Raises
     ------
@@ -165,9 +177,13 @@ def plan_tile_grid(info: SlideInfo, mask: TissueMask, settings: TileSettings) ->
         scale = info.pixel_size.scale_to(settings.mpp)
     except PixelSizeError as error:
         raise PixelSizeError(f"slide {info.slide_id}: {error}") from error
-    tile_px = settings.tile_px or _tile_px(info, scale)
+    level = info.levels[source_level(info, scale)]
+    if is_level := all(abs(s / level.factor - 1) <= NATIVE_TOLERANCE for s in scale):
+        scale = (level.factor, level.factor)
+    tile_px = settings.tile_px or (_own_tile_px(info) if is_level else _DEFAULT_TILE_PX)
     # Some quotients come out as 400.00000000000006, and a 401st column would hold nothing.
-    width, height = (math.ceil(side / s - _ROUNDING) for side, s in zip(info.size_px0, scale, strict=True))
+    resampled = (math.ceil(side / s - _ROUNDING) for side, s in zip(info.size_px0, scale, strict=True))
+    width, height = level.size_px if is_level else resampled
     columns, rows = ceil_div(width, tile_px), ceil_div(height, tile_px)
     side_px0 = (tile_px * scale[0], tile_px * scale[1])
     share = mask.fraction(np.arange(columns) * side_px0[0], np.arange(rows)[:, None] * side_px0[1], *side_px0)
@@ -175,8 +191,27 @@ def plan_tile_grid(info: SlideInfo, mask: TissueMask, settings: TileSettings) ->
     return TileGrid((width, height), tile_px, scale, settings.shard_tiles, is_tissue)
 
 
-def _tile_px(info: SlideInfo, scale: Scale) -> int:
-    if scale == (1.0, 1.0) and info.tile_px is not None:
+def source_level(info: SlideInfo, scale: Scale) -> int:
+    """Return the level that pixels of a wanted size are made of: the coarsest that is not coarser.
+
+    Parameters
+    ----------
+    info
+        The slide.
+    scale
+        Level-0 pixels per wanted pixel, 1 or more.
+
+    Returns
+    -------
+    int
+        Its number.
+    """
+    limit = max(1.0, min(scale) * (1 + NATIVE_TOLERANCE))
+    return max(number for number, level in enumerate(info.levels) if level.factor <= limit)
+
+
+def _own_tile_px(info: SlideInfo) -> int:
+    if info.tile_px is not None:
         width, height = info.tile_px
         if width == height and width in _OWN_TILE_PX:
             return width

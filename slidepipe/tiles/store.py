@@ -5,7 +5,8 @@
 * ``status``: uint8 (tile rows, tile columns), `BACKGROUND`, `STORED` or `DAMAGED`.
 * ``tissue``: uint8 (rows, columns), the tissue mask, 1 is tissue.
 * attribute ``ome``: axes and pixel size; attribute ``slidepipe``: which slide, which settings, which
-  software. An allow-list: neither paths nor file names nor anything else that could name a patient.
+  software, and in which way the tiles came here: copied from the file as they are, or encoded. An allow-list:
+  neither paths nor file names nor anything else that could name a patient.
 
 While a store is being filled, ``status`` says what is planned, and ``complete`` in its attributes is false;
 such a store cannot be opened. Pixels are read as a picture, at any place and of any size, so that every patch
@@ -31,12 +32,12 @@ from slidepipe.storage.tile_codec import TileCodec, codec_from, decode_tile, uns
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.tissue import TissueMask
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 BACKGROUND, STORED, DAMAGED = 0, 1, 2
 PIXELS = "0"
 WHITE = 255
 STATUS, TISSUE = "status", "tissue"
-_KEYS = ("complete", "token", "slide", "grid", "tissue", "counts")
+_KEYS = ("complete", "token", "slide", "grid", "tissue", "filling", "counts")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ from slidepipe.storage.arrays import (
 from slidepipe.storage.ome import multiscales, rgb_channels
 from slidepipe.storage.publish import atomic_folder, remove_tree
 from slidepipe.storage.tile_codec import TileCodec, chunk_codecs
+from slidepipe.tiles.filling import Filling
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.store import (
     BACKGROUND,
@@ -49,6 +50,8 @@ class StoreFacts:
     """Every setting that changes a byte, by section."""
     software: dict[str, str]
     """Versions of the software, by name."""
+    filling: Filling | None = None
+    """How the tiles come into the store; None where they come from elsewhere than a slide."""
 
 
 def create_tile_store(
@@ -122,6 +125,7 @@ def _attributes(facts: StoreFacts, grid: TileGrid, tissue: TissueMask) -> dict[s
             "shard_tiles": grid.shard_tiles,
         },
         "tissue": {"scale_px0": list(tissue.scale_px0), "thresholds": dict(tissue.thresholds)},
+        "filling": None if facts.filling is None else asdict(facts.filling),
         "settings": facts.settings,
         "software": facts.software,
         "counts": None,

@@ -3,7 +3,8 @@
 Tiles that coincide with the tiles of the file are read one by one. All others are read in squares of several
 tiles, because a tile that cuts through those of the file, or that is resampled, would otherwise have its
 neighbours' pixels decoded again: with file tiles of 240 px and stored tiles of 512 px, twice over. Where a
-square holds little tissue, its tiles are read one by one all the same.
+square holds little tissue, its tiles are read one by one all the same. File tiles that lie across the borders
+of what is read are kept decoded by the TIFF reader until the block is done, so that it decodes no tile twice.
 
 A read that fails is tried once more with the slide opened anew, since some libraries refuse every read after
 the first failure, and networks have hiccups. A square that fails is read tile by tile, so that one damaged
@@ -23,6 +24,7 @@ from slidepipe.errors import RegionReadError
 from slidepipe.slides.handles import borrow_slide
 from slidepipe.slides.reader import SlideInfo, SlideSource
 from slidepipe.slides.resample import read_scaled
+from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.tiles.grid import TileGrid
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ Tile = tuple[int, int]
 
 _SQUARE_PX = 4096
 """Side of the largest square that is read at once, in pixels of the level that is read: 50 MB."""
+_KEPT_BYTES = 256 * 2**20
+"""Decoded file tiles that are kept during a block. Those along the borders of a block of 8192 px and its squares
+are 20 to 200 MB, depending on how much finer the level read is than the tiles."""
 _WORTHWHILE = 0.5
 """Share of wanted tiles from which reading a whole square is cheaper than its tiles one by one."""
 
@@ -68,6 +73,9 @@ def read_tiles(
     squares = sorted(wanted, key=lambda tile: (tile[0] // side, tile[1] // side, tile))
     for _, square in itertools.groupby(squares, key=lambda tile: (tile[0] // side, tile[1] // side)):
         yield from _read_square(source, grid, list(square))
+    with borrow_slide(source) as reader:
+        if isinstance(reader, TiffReader):
+            reader.keep_cut_tiles(0)
 
 
 def _tiles_per_square(info: SlideInfo, grid: TileGrid) -> int:
@@ -114,5 +122,7 @@ def _read(source: SlideSource, grid: TileGrid, first: Tile, shape: tuple[int, in
     side = grid.tile_px
     # Borrowed for one read only: a slide on which a read has failed is opened anew for the next one.
     with borrow_slide(source) as reader:
+        if isinstance(reader, TiffReader):
+            reader.keep_cut_tiles(_KEPT_BYTES)
         origin, size = (first[1] * side, first[0] * side), (shape[1] * side, shape[0] * side)
         return read_scaled(reader, origin, size, grid.scale_px0)

@@ -1,10 +1,10 @@
 """Cutting a slide into its tile store: begin, any number of blocks in any order and place, finish.
 
-`begin_tiling` looks at the slide, plans, and makes the store. `tile_block` fills one shard; it carries paths
-and small values only, opens its own files, and may run anywhere, twice or at the same time as itself: it
-always leaves the same bytes, because no other block touches its shard. `finish_tiling` checks that every
-block is there and marks the store as complete. A loop, Dask workers and a SLURM array make the same three
-calls.
+`begin_tiling` looks at the slide, plans, chooses how the store is filled, and makes it. `tile_block` fills one
+shard; it carries paths and small values only, opens its own files, and may run anywhere, twice or at the same
+time as itself: it always leaves the same bytes, because no other block touches its shard. `finish_tiling` checks
+that every block is there and marks the store as complete. A loop, Dask workers and a SLURM array make the same
+three calls.
 
 What is killed in between goes on where it stopped: finished blocks stand in a ledger beside the store, named
 like it and ending in ``.work``. The ledger and the store both carry the job's token, the fingerprint of
@@ -18,11 +18,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slidepipe.errors import (
     DamagedSlideError,
@@ -37,11 +38,13 @@ from slidepipe.slides.reader import SlideInfo, SlideSource
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.publish import remove_leftovers, remove_tree
 from slidepipe.storage.shards import ChunkIndex, shard_path, write_shard
-from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode_tile
+from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode_tile, seal
+from slidepipe.tiles.filling import Filling, choose_filling
 from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid
 from slidepipe.tiles.store import PIXELS, StorePlan, read_store_plan
 from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
-from slidepipe.tiles.tile_reading import read_tiles
+from slidepipe.tiles.tile_copying import copied_codec, copied_grid, copy_tiles
+from slidepipe.tiles.tile_reading import Tile, read_tiles
 from slidepipe.tiles.tissue import TissueMask, TissueSettings, detect_tissue
 from slidepipe.tiles.tissue_file import read_tissue_mask
 from slidepipe.tiles.tolerant_reader import TolerantReader
@@ -124,14 +127,20 @@ def begin_tiling(job: TileJob) -> tuple[int, ...]:
     if plan is None:
         _ledger(job).clear()
         info, mask, grid = plan_tiling(job)
+        filling = choose_filling(job.source, info, grid, job.settings, job.slide_fingerprint)
+        codec = _encoding(job.settings)
+        if filling.mode == "copy":
+            grid = copied_grid(job.source, filling.level, grid)
+            codec = copied_codec(job.source, filling.level)
         facts = StoreFacts(
             info=info,
             fingerprint=job.slide_fingerprint,
             token=job.token,
             settings=_settings(job),
             software=software_versions(),
+            filling=filling,
         )
-        create_tile_store(Path(job.store), facts, grid, mask, _codec(job.settings))
+        create_tile_store(Path(job.store), facts, grid, mask, codec)
         return grid.blocks
     if plan.is_complete:
         return ()
@@ -199,15 +208,15 @@ def tile_block(job: TileJob, block: int) -> dict[str, Any]:
     tiles = plan.grid.tiles_of(block)
     damaged: list[list[int]] = []
 
-    def encoded() -> Iterator[tuple[ChunkIndex, bytes]]:
+    def chunks() -> Iterator[tuple[ChunkIndex, bytes]]:
         side = plan.grid.shard_tiles
-        for (row, column), pixels in read_tiles(job.source, plan.grid, tiles):
-            if pixels is None:
+        for (row, column), chunk in _chunks(job, plan, tiles):
+            if chunk is None:
                 damaged.append([row, column])
             else:
-                yield (0, row % side, column % side), encode_tile(plan.codec, pixels)
+                yield (0, row % side, column % side), chunk
 
-    size = write_shard(plan.path / PIXELS, plan.shard_index(block), encoded(), plan.shard_shape)
+    size = write_shard(plan.path / PIXELS, plan.shard_index(block), chunks(), plan.shard_shape)
     report = {
         "block": block,
         "n_tiles": len(tiles),
@@ -220,6 +229,17 @@ def tile_block(job: TileJob, block: int) -> dict[str, Any]:
     }
     _ledger(job).record(block, report)
     return report
+
+
+def _chunks(job: TileJob, plan: StorePlan, tiles: NDArray[np.int64]) -> Iterator[tuple[Tile, bytes | None]]:
+    """Make chunks of tiles, in the way that the store was begun; None for a damaged tile."""
+    filling = Filling(**plan.attributes["filling"])
+    if filling.mode == "copy":
+        for tile, stream in copy_tiles(job.source, filling.level, tiles):
+            yield tile, None if stream is None else seal(stream)
+    else:
+        for tile, pixels in read_tiles(replace(job.source, reader=filling.reader), plan.grid, tiles):
+            yield tile, None if pixels is None else encode_tile(plan.codec, pixels)
 
 
 def finish_tiling(job: TileJob) -> dict[str, Any]:
@@ -295,7 +315,7 @@ def _ledger(job: TileJob) -> BlockLedger:
     return BlockLedger(Path(f"{job.store}.work"), job.token)
 
 
-def _codec(settings: TileSettings) -> TileCodec:
+def _encoding(settings: TileSettings) -> TileCodec:
     if settings.codec == "zstd":
         return ZstdCodec()
     return JpegCodec(level=settings.quality, subsampling=settings.subsampling)

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from slidepipe.errors import RegionReadError, SlideFormatError
 from slidepipe.geometry import PixelSize
+from slidepipe.slides import tiff_reader
 from slidepipe.slides.openslide_reader import OpenSlideReader
 from slidepipe.slides.reader import SlideSource
+from slidepipe.slides.tiff_index import JpegLevel
 from slidepipe.slides.tiff_reader import TiffReader
 
 WriteTiff = Callable[..., Path]
@@ -163,3 +165,50 @@ def test_a_closed_reader_says_so_and_may_be_closed_again(
     reader.close()
     with pytest.raises(RegionReadError, match="closed"):
         reader.read_region((0, 0), 0, (1, 1))
+
+
+def test_tiles_that_borders_cut_are_decoded_once_within_the_memory_given(
+    tmp_path: Path, pixels: NDArray[np.uint8], write_tiff: WriteTiff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+    decode_tile = tiff_reader.decode_tile
+
+    def count(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
+        decoded.append(data)
+        return decode_tile(data, level)
+
+    monkeypatch.setattr(tiff_reader, "decode_tile", count)
+    tile_bytes = 128 * 128 * 3
+    with TiffReader(_source(write_tiff(tmp_path / "a.tif", pixels))) as reader:
+
+        def sweep(n_bytes: int) -> tuple[int, NDArray[np.uint8]]:
+            decoded.clear()
+            reader.keep_cut_tiles(n_bytes)
+            rows = [
+                [reader.read_region((x, y), 0, (100, 100)) for x in range(0, 500, 100)]
+                for y in range(0, 300, 100)
+            ]
+            return len(decoded), np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+        whole = reader.read_region((0, 0), 0, (500, 300))
+        for n_bytes, expected in ((0, 40), (12 * tile_bytes, 12)):
+            n_decoded, picture = sweep(n_bytes)
+            assert n_decoded == expected
+            np.testing.assert_array_equal(picture, whole)
+        assert 12 < sweep(3 * tile_bytes)[0] < 40
+        assert sweep(tile_bytes - 1)[0] == 40
+
+
+def test_compressed_tiles_come_as_they_lie_in_the_file(
+    tmp_path: Path, pixels: NDArray[np.uint8], write_tiff: WriteTiff
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", pixels, left_out={5})
+    with TiffReader(_source(path)) as reader:
+        streams = reader.read_streams(0, 1, [0, 1, 3])
+        level = reader.index.levels[0]
+        assert streams[1] == b""
+        assert [len(stream) for stream in streams] == level.byte_counts[1, [0, 1, 3]].tolist()
+        tile = tiff_reader.decode_tile(streams[0], level)
+        np.testing.assert_array_equal(tile, reader.read_region((0, 128), 0, (128, 128)))
+    with pytest.raises(RegionReadError, match="closed"):
+        reader.read_streams(0, 1, [0])

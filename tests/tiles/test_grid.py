@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from slidepipe.errors import PixelSizeError
 from slidepipe.geometry import PixelSize
 from slidepipe.slides.reader import SlideInfo, SlideLevel
-from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid
+from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid, source_level
 from slidepipe.tiles.tissue import TissueMask
 
 
@@ -99,6 +99,29 @@ def test_the_tile_of_the_file_is_kept_where_it_can_be(
     info = _info(5000, 5000, tile=file_tile)
     grid = plan_tile_grid(info, _mask(np.ones((5, 5), bool), info), TileSettings(mpp=mpp))
     assert grid.tile_px == expected
+
+
+@pytest.mark.parametrize("mpp", [2.0, 1.9985, 2.0015])
+def test_the_pixels_of_a_level_are_taken_as_they_are_if_they_are_nearly_as_large(mpp: float) -> None:
+    size = (5001, 4001)
+    levels = (SlideLevel(size, 1.0), SlideLevel((1250, 1000), 4.0))
+    info = SlideInfo("s1", size, PixelSize(0.5, 0.5), levels, (240, 240), "aperio", "openslide")
+    grid = plan_tile_grid(info, _mask(np.ones((5, 5), bool), info), TileSettings(mpp=mpp))
+    assert grid.scale_px0 == (4.0, 4.0)
+    assert grid.size_px == (1250, 1000)
+    assert grid.tile_px == 240
+    assert source_level(info, grid.scale_px0) == 1
+
+
+@pytest.mark.parametrize(("mpp", "level"), [(1.997, 0), (2.003, 1), (1.0, 0)])
+def test_other_pixels_are_made_of_the_coarsest_level_that_is_not_coarser(mpp: float, level: int) -> None:
+    size = (5001, 4001)
+    levels = (SlideLevel(size, 1.0), SlideLevel((1250, 1000), 4.0))
+    info = SlideInfo("s1", size, PixelSize(0.5, 0.5), levels, (240, 240), "aperio", "openslide")
+    grid = plan_tile_grid(info, _mask(np.ones((5, 5), bool), info), TileSettings(mpp=mpp))
+    assert grid.scale_px0 == (mpp / 0.5, mpp / 0.5)
+    assert grid.tile_px == 512
+    assert source_level(info, grid.scale_px0) == level
 
 
 def test_rounding_does_not_add_a_column_of_pixels() -> None:

@@ -168,7 +168,7 @@ def test_a_store_of_another_format_version_is_refused_with_both_numbers(tmp_path
     metadata = json.loads((tmp_path / "s.zarr" / "zarr.json").read_text())
     metadata["attributes"]["slidepipe"]["format_version"] = 99
     (tmp_path / "s.zarr" / "zarr.json").write_text(json.dumps(metadata))
-    with pytest.raises(StoreVersionError, match=r"version 99, .* reads version 1"):
+    with pytest.raises(StoreVersionError, match=r"version 99, .* reads version 2"):
         open_tile_store(tmp_path / "s.zarr")
 
 
