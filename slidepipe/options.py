@@ -91,7 +91,18 @@ _results_options = (
 
 
 def results_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options about anybody's results."""
+    """Give a command the options about anybody's results.
+
+    Parameters
+    ----------
+    function
+        The command's function; it gets them as keywords.
+
+    Returns
+    -------
+    Callable
+        The same function.
+    """
     for option in reversed(_results_options):
         function = option(function)
     return function
