@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from slidepipe.runs.executor import Executor, Task, TaskKey
-from slidepipe.runs.journal import Entry, Failure, Journal, Outcome
+from slidepipe.runs.journal import Entry, Journal, Outcome
 from slidepipe.stages import SlideStage
 
 TASKS_PER_WORKER = 4
@@ -217,19 +217,3 @@ class _Line:
             attempts=slide.attempts,
             **more,
         )
-
-
-def failures(entries: Iterable[Entry]) -> dict[str, Failure]:
-    """Pick the slides that failed.
-
-    Parameters
-    ----------
-    entries
-        Journal entries of one stage.
-
-    Returns
-    -------
-    dict
-        Slide name to failure.
-    """
-    return {entry.slide_id: entry.failure for entry in entries if entry.failure is not None}

@@ -136,23 +136,19 @@ class ConsoleWatcher:
 
     def _show(self) -> None:
         if self._bar is not None:
-            within = self._blocks_done / self._blocks if self._blocks else 1.0
-            done = max(self._slides_done, min(self._slides - 0.01, within * self._slides))
-            self._bar.update(
-                self._task, completed=self._slides_done if within == 1 else int(done), rate=self._rate()
-            )
+            self._bar.update(self._task, completed=self._slides_done, rate=self._rate())
         elif time.monotonic() - self._line_at >= _LINE_EVERY_S:
             self._line_at = time.monotonic()
             self._console.print(self._line())
 
     def _rate(self) -> str:
         seconds = max(1e-3, time.monotonic() - self._began)
-        parts = []
+        parts = [f"{self._blocks_done}/{self._blocks} blocks"] if self._blocks else []
         if self._items:
             parts.append(f"{self._items / seconds:,.0f} {'tiles' if self._stage == 'tile' else 'patches'}/s")
         if self._pixels:
             parts.append(f"{self._pixels / seconds / 1e6:,.1f} Mpx/s")
-        return " ".join(parts)
+        return ", ".join(parts)
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._began

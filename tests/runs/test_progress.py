@@ -1,0 +1,54 @@
+"""Progress is told on a terminal and in a log, with rates, and failures at once."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from slidepipe.runs.journal import Entry, Failure
+from slidepipe.runs.progress import ConsoleWatcher
+
+
+def entry(slide_id: str, failure: Failure | None = None) -> Entry:
+    return Entry("tile", slide_id, "failed" if failure else "done", "token", 0.0, failure=failure)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_slides_blocks_rates_and_failures_are_told(is_terminal: bool):
+    console = Console(file=io.StringIO(), width=160, force_terminal=is_terminal, color_system=None)
+    watcher = ConsoleWatcher(console)
+    watcher.stage_begins("tile", 2)
+    watcher.blocks_found(3)
+    for _ in range(3):
+        watcher.block_done({"items": 256, "pixels": 67_108_864})
+    watcher.slide_done(entry("tumor_001"))
+    watcher.slide_done(entry("tumor_002", Failure("OSError", "tile [3, 4] of [/x] is gone", "", expected=True)))
+    watcher.stage_ends()
+    said = console.file.getvalue()
+    assert "2/2" in said
+    assert "3/3 blocks" in said
+    assert "tiles/s" in said
+    assert "Mpx/s" in said
+    assert "tumor_002 failed: OSError: tile [3, 4] of [/x] is gone" in said
+
+
+def test_a_stage_without_slides_says_nothing():
+    console = Console(file=io.StringIO())
+    watcher = ConsoleWatcher(console)
+    watcher.stage_begins("tile", 0)
+    watcher.stage_ends()
+    assert console.file.getvalue() == ""
+
+
+def test_counts_start_anew_with_every_stage():
+    console = Console(file=io.StringIO(), width=160)
+    watcher = ConsoleWatcher(console)
+    for stage in ("tile", "heatmap"):
+        watcher.stage_begins(stage, 1)
+        watcher.blocks_found(1)
+        watcher.block_done({"items": 10})
+        watcher.slide_done(entry("a"))
+        watcher.stage_ends()
+    lines = console.file.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["tile", "heatmap"]
+    assert all("1/1 slides" in line and "1/1 blocks" in line for line in lines)
