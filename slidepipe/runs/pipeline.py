@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 
 from rich.console import Console
 
@@ -37,7 +39,8 @@ class _Line:
     """What a stage needs."""
 
     study: Study
-    executor: Executor
+    executor: Callable[[], Executor]
+    """Starts the cluster when it is first needed: a run with nothing to do does not wait for it."""
     watcher: Watcher
     console: Console
 
@@ -68,7 +71,8 @@ def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
         If the cluster cannot be reached, or the run lacks what a stage needs.
     """
     failed: list[Entry] = []
-    with open_executor(study.config.cluster) as executor:
+    with ExitStack() as stack:
+        executor = cache(lambda: stack.enter_context(open_executor(study.config.cluster)))
         line = _Line(study, executor, ConsoleWatcher(console), console)
         for name in names:
             if name != "report" and any(entry.slide_id == COHORT for entry in failed):
@@ -94,7 +98,7 @@ def _preview(line: _Line) -> list[Entry]:
     work, unplanned = plan_tiles(line.study)
     write_tissue_table(line.study.folder.tissue_table, tissue_rows(line.study), line.study.config.tissue)
     refused = [_refuse(line, PREVIEW, item) for item in unplanned]
-    return refused + list(run_slides(PREVIEW, work, line.executor, line.study.journal, line.watcher))
+    return refused + list(run_slides(PREVIEW, work, line.executor(), line.study.journal, line.watcher))
 
 
 def _train(line: _Line) -> list[Entry]:
@@ -154,7 +158,7 @@ def _run_pending(
             pending.append(item)
     if not pending:
         return []
-    return list(run_slides(stage, pending, line.executor, line.study.journal, line.watcher))
+    return list(run_slides(stage, pending, line.executor(), line.study.journal, line.watcher))
 
 
 def _refuse(line: _Line, stage: SlideStage, item: Unplanned) -> Entry:
