@@ -22,7 +22,9 @@ def test_slides_blocks_rates_and_failures_are_told(is_terminal: bool):
     for _ in range(3):
         watcher.block_done({"items": 256, "pixels": 67_108_864})
     watcher.slide_done(entry("tumor_001"))
-    watcher.slide_done(entry("tumor_002", Failure("OSError", "tile [3, 4] of [/x] is gone", "", expected=True)))
+    watcher.slide_done(
+        entry("tumor_002", Failure("OSError", "tile [3, 4] of [/x] is gone", "", expected=True))
+    )
     watcher.stage_ends()
     said = console.file.getvalue()
     assert "2/2" in said
