@@ -160,28 +160,6 @@ def read_mask(file: MaskFile, slide_id: str) -> TumourMask:
     return TumourMask(values == file.tumour_value, file.level, is_bounded=True, spacing_um=spacing_um)
 
 
-def mask_spacing(file: MaskFile) -> float | None:
-    """Read the pixel size that a mask image's tags give, without its pixels.
-
-    Parameters
-    ----------
-    file
-        Which file, and its level.
-
-    Returns
-    -------
-    float or None
-        Side of a level-0 pixel in µm, or None if the tags do not tell.
-
-    Raises
-    ------
-    OSError
-        If the file is no image.
-    """
-    with _open_image(Path(file.path)) as image:
-        return _spacing_of_tags(image, file.level)
-
-
 def _open_image(path: Path) -> Image.Image:
     # Image.open looks at the size of the first level and refuses a gigapixel pyramid of which a small level is wanted.
     return (

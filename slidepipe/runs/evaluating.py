@@ -104,7 +104,7 @@ def _evaluate(study: Study, slides: tuple[CohortSlide, ...], output: Path) -> Ma
         )
     evaluated = [_evaluated_slide(study, slide, predictions.get(slide.source.slide_id)) for slide in slides]
     training = _training_probabilities(study, predictions)
-    has_both = len({label for label, _ in training.values()}) == len(("normal", "tumor"))
+    has_both = len({label for label, _ in training.values()}) == 2
     point = choose_operating_point(training, evaluated, settings) if has_both else None
     evaluation = evaluate(evaluated, settings, point, notes)
     write_evaluation(evaluation, output)

@@ -22,25 +22,6 @@ from slidepipe.runs.journal import Entry
 _LINE_EVERY_S = 15.0
 
 
-class QuietWatcher:
-    """Tells nobody: the default of the library."""
-
-    def stage_begins(self, stage: str, slides: int) -> None:
-        """Do nothing."""
-
-    def blocks_found(self, count: int) -> None:
-        """Do nothing."""
-
-    def block_done(self, report: dict[str, Any]) -> None:
-        """Do nothing."""
-
-    def slide_done(self, entry: Entry) -> None:
-        """Do nothing."""
-
-    def stage_ends(self) -> None:
-        """Do nothing."""
-
-
 class ConsoleWatcher:
     """Shows slides, blocks, rates and the time left.
 
