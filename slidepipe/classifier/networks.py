@@ -64,6 +64,28 @@ class PatchNetwork(nn.Module):
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
         return logits[:, 0]
 
+    def dense(self, area: torch.Tensor, window: int, step: int) -> torch.Tensor:
+        """Compute the logits of all patches of an area on a regular grid, with one pass of the trunk.
+
+        Parameters
+        ----------
+        area
+            Normalised RGB, float, shape (n, 3, H, W), as large as one patch or larger.
+        window
+            Side of the trunk's answer to one patch, in features.
+        step
+            Distance between neighbouring patches in features, each `TRUNK_STRIDE_PX` pixels.
+
+        Returns
+        -------
+        Tensor
+            Shape (n, rows, columns); the first patch lies in the top-left corner of the area.
+        """
+        features: torch.Tensor = self.trunk(area)
+        means = nn.functional.avg_pool2d(features, window, stride=step)
+        logits: torch.Tensor = self.head(means.movedim(1, -1))
+        return logits[..., 0]
+
 
 def build_network(architecture: str) -> PatchNetwork:
     """Build a network with random weights.

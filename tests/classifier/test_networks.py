@@ -55,6 +55,20 @@ def test_one_pass_of_compact_over_an_area_gives_every_patch_its_own_features(
             torch.testing.assert_close(part, alone, rtol=0, atol=1e-5)
 
 
+def test_a_dense_pass_of_compact_gives_every_patch_its_own_logit(compact: torch.nn.Module) -> None:
+    side, step = 96, 2
+    apart = step * TRUNK_STRIDE_PX["compact"]
+    area = torch.rand(1, 3, side + 2 * apart, side + 3 * apart)
+    with torch.inference_mode():
+        window = compact.trunk(area[..., :side, :side]).shape[-1]
+        dense = compact.dense(area, window, step)
+        alone = [
+            [compact(area[..., y * apart :, x * apart :][..., :side, :side]).item() for x in range(4)]
+            for y in range(3)
+        ]
+    torch.testing.assert_close(dense[0], torch.tensor(alone), rtol=0, atol=1e-5)
+
+
 def test_resnet18_has_the_trunk_of_torchvision() -> None:
     pixels = torch.rand(2, 3, 64, 64)
     with torch.random.fork_rng([]), torch.inference_mode():
