@@ -22,12 +22,11 @@ from slidepipe.evaluation.reference_table import (
 )
 from slidepipe.evaluation.settings import EvaluationSettings
 from slidepipe.evaluation.slide_probabilities import read_slide_probabilities
-from slidepipe.geometry import PixelSize
 from slidepipe.slides.annotations import SlideAnnotation, read_annotation
 from slidepipe.slides.exclusions import Exclusion, read_exclusions
 from slidepipe.slides.layouts import find_annotations, find_files
 from slidepipe.slides.opening import open_slide
-from slidepipe.slides.reader import SlideSource
+from slidepipe.slides.reader import SlideInfo, SlideSource
 
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")
 _SHOWN = 5
@@ -116,12 +115,12 @@ def _slides(
                 f"{what} of {len(unused)} slides outside the reference are not used: {_listed(unused)}"
             )
     exclusions = _exclusions(inputs, names, notes)
-    references = _references(rows, inputs, settings)
-    files = dict(_slide_files(inputs.slides))
+    infos = _slide_infos(rows, inputs.slides)
+    references = _references(rows, inputs, settings, infos)
     slides = []
     for row in rows:
         name = row.slide_id.casefold()
-        size_px0, pixel_size = _geometry(row.slide_id, files.get(name))
+        info = infos.get(name)
         left_out = exclusions.get(name, ())
         file = detections.get(name)
         slides.append(
@@ -134,8 +133,8 @@ def _slides(
                 if file is None
                 else read_detections(file, row.slide_id, compat=settings.compat),
                 probability=probabilities.get(name),
-                size_px0=size_px0,
-                spacing_um=row.spacing_um or (pixel_size.mean_um if pixel_size else None),
+                size_px0=info.size_px0 if info else None,
+                spacing_um=row.spacing_um or (info.pixel_size.mean_um if info else None),
                 reference=references.get(name),
                 excluded_from=tuple(each.scope for each in left_out),
                 exclusion_reason="; ".join(each.reason for each in left_out if each.reason),
@@ -161,7 +160,10 @@ def _probabilities(inputs: FolderInputs) -> dict[str, float]:
 
 
 def _references(
-    rows: Sequence[ReferenceSlide], inputs: FolderInputs, settings: EvaluationSettings
+    rows: Sequence[ReferenceSlide],
+    inputs: FolderInputs,
+    settings: EvaluationSettings,
+    infos: Mapping[str, SlideInfo],
 ) -> Mapping[str, SlideAnnotation | MaskFile]:
     # Only of slides with tumour: what is drawn on a normal slide is not tumour, whatever it is.
     if inputs.detections is None:
@@ -170,7 +172,9 @@ def _references(
     if inputs.annotations is not None:
         paths = find_annotations(Path(inputs.annotations))
         return {
-            name: read_annotation(paths[name], slide_id, classes=inputs.classes)
+            name: read_annotation(
+                paths[name], slide_id, classes=inputs.classes, origin_px0=_origin_px0(infos.get(name))
+            )
             for name, slide_id in with_tumour.items()
             if name in paths
         }
@@ -200,17 +204,23 @@ def _exclusions(inputs: FolderInputs, names: set[str], notes: list[str]) -> Mapp
     return {}
 
 
-def _slide_files(folder: str | None) -> Sequence[tuple[str, str]]:
+def _slide_infos(rows: Sequence[ReferenceSlide], folder: str | None) -> dict[str, SlideInfo]:
     if folder is None:
-        return ()
-    return [(slide_id.casefold(), path) for slide_id, path in find_files(Path(folder)).slides]
+        return {}
+    names = {row.slide_id.casefold(): row.slide_id for row in rows}
+    infos = {}
+    for found, path in find_files(Path(folder)).slides:
+        name = found.casefold()
+        if name in names:
+            with open_slide(SlideSource(names[name], path)) as reader:
+                infos[name] = reader.info
+    return infos
 
 
-def _geometry(slide_id: str, path: str | None) -> tuple[tuple[int, int] | None, PixelSize | None]:
-    if path is None:
-        return None, None
-    with open_slide(SlideSource(slide_id, path)) as reader:
-        return reader.info.size_px0, reader.info.pixel_size
+def _origin_px0(info: SlideInfo | None) -> tuple[int, int]:
+    """Return what QuPath's coordinates on a slide count from; without the slide, its corner."""
+    left, top, *_ = (info.bounds_px0 if info else None) or (0, 0)
+    return left, top
 
 
 def _files_by_name(folder: Path, suffixes: tuple[str, ...], what: str, ending: str = "") -> dict[str, Path]:

@@ -18,9 +18,9 @@ from slidepipe.provenance import fingerprint, fingerprint_file
 from slidepipe.runs.journal import Entry
 from slidepipe.runs.plan import done_tokens
 from slidepipe.runs.prediction import SlidePrediction, read_predictions
+from slidepipe.runs.references import slide_reference
 from slidepipe.runs.steps import CohortStep, run_step
 from slidepipe.runs.study import Study
-from slidepipe.slides.annotations import read_annotation
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.stages import LESIONS
 from slidepipe.tiles.store import read_store_plan
@@ -125,9 +125,6 @@ def _evaluated_slide(study: Study, slide: CohortSlide, prediction: SlidePredicti
         lesions = read_lesions(study.folder.lesions(slide_id))
         rows = [(lesion.probability, lesion.x_px0, lesion.y_px0) for lesion in lesions]
         detections = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    reference = None
-    if slide.annotation is not None:
-        reference = read_annotation(Path(slide.annotation), slide_id, classes=study.config.slides.classes)
     return EvaluatedSlide(
         slide_id=slide_id,
         label=slide.label or "normal",
@@ -137,7 +134,7 @@ def _evaluated_slide(study: Study, slide: CohortSlide, prediction: SlidePredicti
         probability=None if prediction is None else prediction.probability,
         size_px0=size_px0,
         spacing_um=spacing_um,
-        reference=reference,
+        reference=slide_reference(study, slide),
         excluded_from=slide.excluded,
         exclusion_reason="; ".join(slide.notes),
     )

@@ -11,16 +11,16 @@ from slidepipe.provenance import fingerprint
 from slidepipe.runs.journal import Entry
 from slidepipe.runs.plan import done_tokens
 from slidepipe.runs.prediction import read_predictions
+from slidepipe.runs.references import ScannedArea, scanned_area
 from slidepipe.runs.steps import CohortStep, run_step
 from slidepipe.runs.study import Study
 from slidepipe.stages import EXPORT, LESIONS
-from slidepipe.tiles.store import read_store_plan
 
 PROJECT_VERSION = 1
 """Part of the token: raised whenever the same results come to give another project."""
 
 
-def scanned_areas(study: Study) -> dict[str, tuple[int, int, int, int] | None]:
+def scanned_areas(study: Study) -> dict[str, ScannedArea | None]:
     """Return the scanned area of each slide whose lesions were looked for.
 
     Parameters
@@ -33,11 +33,7 @@ def scanned_areas(study: Study) -> dict[str, tuple[int, int, int, int] | None]:
     dict
         Slide name to left, top, width and height in level-0 pixels; None where the format does not tell.
     """
-    areas: dict[str, tuple[int, int, int, int] | None] = {}
-    for slide_id in done_tokens(study, LESIONS.name):
-        bounds = read_store_plan(study.folder.tiles(slide_id)).attributes["slide"]["bounds_px0"]
-        areas[slide_id] = None if bounds is None else (bounds[0], bounds[1], bounds[2], bounds[3])
-    return areas
+    return {slide_id: scanned_area(study, slide_id) for slide_id in done_tokens(study, LESIONS.name)}
 
 
 def run_qupath_project(study: Study) -> list[Entry]:

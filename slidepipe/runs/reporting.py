@@ -16,9 +16,9 @@ from slidepipe.provenance import fingerprint, software_versions
 from slidepipe.runs.journal import COHORT, Entry
 from slidepipe.runs.plan import done_tokens, model_folder
 from slidepipe.runs.prediction import SlidePrediction, read_predictions
+from slidepipe.runs.references import slide_reference
 from slidepipe.runs.steps import CohortStep, run_step
 from slidepipe.runs.study import Study
-from slidepipe.slides.annotations import read_annotation
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, TILE
 from slidepipe.storage.publish import read_json
@@ -92,10 +92,8 @@ def _slide_row(
 ) -> SlideRow:
     slide_id = slide.source.slide_id
     lesions = read_lesions(study.folder.lesions(slide_id)) if is_searched else ()
-    rings = []
-    if slide.annotation is not None:
-        annotation = read_annotation(Path(slide.annotation), slide_id, classes=study.config.slides.classes)
-        rings = [outline.points_px0 for outline in annotation.outlines]
+    reference = slide_reference(study, slide)
+    rings = [] if reference is None else [outline.points_px0 for outline in reference.outlines]
     with open_tile_store(study.folder.tiles(slide_id)) as store:
         pixel_um2 = store.pixel_size0.scaled(store.tissue.scale_px0).mean_um ** 2
         return SlideRow(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,9 +11,9 @@ from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.training import train_classifier
 from slidepipe.runs.journal import Entry
 from slidepipe.runs.plan import done_tokens, train_token
+from slidepipe.runs.references import slide_reference
 from slidepipe.runs.steps import CohortStep, run_step
 from slidepipe.runs.study import Study
-from slidepipe.slides.annotations import read_annotation
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.stages import TILE
 
@@ -56,13 +55,10 @@ def _is_taught(slide: CohortSlide) -> bool:
 
 def _training_slide(study: Study, slide: CohortSlide) -> TrainingSlide:
     slide_id = slide.source.slide_id
-    annotation = None
-    if slide.annotation is not None:
-        annotation = read_annotation(Path(slide.annotation), slide_id, classes=study.config.slides.classes)
     return TrainingSlide(
         slide_id=slide_id,
         store=str(study.folder.tiles(slide_id)),
-        annotation=annotation,
+        annotation=slide_reference(study, slide),
         label=slide.label,
         centre=slide.centre,
         exhaustive=slide.exhaustive,

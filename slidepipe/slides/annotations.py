@@ -19,7 +19,11 @@ ANNOTATION_SUFFIXES = (".xml", ".geojson", ".json", ".geojson.gz", ".json.gz")
 
 
 def read_annotation(
-    path: Path, slide_id: str, *, classes: Mapping[str, bool] | None = None
+    path: Path,
+    slide_id: str,
+    *,
+    classes: Mapping[str, bool] | None = None,
+    origin_px0: tuple[int, int] = (0, 0),
 ) -> SlideAnnotation:
     """Read the outlines drawn on a slide.
 
@@ -34,12 +38,15 @@ def read_annotation(
         instead of those known by name: ``slidepipe.slides.asap_xml.ASAP_CLASSES`` and
         ``slidepipe.slides.outline_json.QUPATH_CLASSES``.
 
+    origin_px0
+        Left and top of the slide's scanned area (``SlideInfo.bounds_px0``), from which QuPath counts and its exports do
+        not tell; added to every point of GeoJSON. ASAP and NCRF count from the corner of the stored image anyway.
+
     Returns
     -------
     SlideAnnotation
-        Outlines in painting order, tumour before what is cut out of it. Coordinates are those of the file: level-0
-        pixels from the corner of the stored image. (QuPath counts from ``openslide.bounds-*`` where a slide has them,
-        which its exports do not tell.) Without outlines if the file has none.
+        Outlines in painting order, tumour before what is cut out of it, in level-0 pixels from the corner of the
+        stored image. Without outlines if the file has none.
 
     Raises
     ------
@@ -61,8 +68,10 @@ def read_annotation(
             raise AnnotationError(
                 f"slide {slide_id}: {path.name} is not a whole gzip file: {error}"
             ) from error
-    read_outlines = read_asap_outlines if name.endswith(".xml") else read_json_outlines
+    meanings = classes or {}
     try:
-        return make_annotation(slide_id, read_outlines(content, slide_id, classes or {}))
+        if name.endswith(".xml"):
+            return make_annotation(slide_id, read_asap_outlines(content, slide_id, meanings))
+        return make_annotation(slide_id, read_json_outlines(content, slide_id, meanings, origin_px0))
     except AnnotationError as error:
         raise AnnotationError(f"{error} (file {path.name})") from error

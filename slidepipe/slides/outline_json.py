@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,9 @@ class _Area:
     group: str
 
 
-def read_json_outlines(content: bytes, slide_id: str, classes: Mapping[str, bool]) -> list[Outline]:
+def read_json_outlines(
+    content: bytes, slide_id: str, classes: Mapping[str, bool], origin_px0: tuple[int, int] = (0, 0)
+) -> list[Outline]:
     """Read the outlines of a JSON file.
 
     Parameters
@@ -52,6 +54,8 @@ def read_json_outlines(content: bytes, slide_id: str, classes: Mapping[str, bool
     classes
         Meaning of QuPath's classes, besides and instead of ``QUPATH_CLASSES``. An object without class goes by its
         name, one without name is ``Unclassified``.
+    origin_px0
+        The point (x, y) that the coordinates of GeoJSON count from, in level-0 pixels.
 
     Returns
     -------
@@ -72,7 +76,11 @@ def read_json_outlines(content: bytes, slide_id: str, classes: Mapping[str, bool
         if isinstance(document, dict) and "positive" in document:
             return _ncrf_outlines(document)
         meanings = {**QUPATH_CLASSES, **classes}
-        areas = [area for feature in _features(document) for area in _areas(feature, slide_id, meanings)]
+        areas = [
+            replace(area, rings=tuple(ring + origin_px0 for ring in area.rings))
+            for feature in _features(document)
+            for area in _areas(feature, slide_id, meanings)
+        ]
     except AnnotationError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -177,7 +177,8 @@ def _description(run: ViewedRun, slide: ViewedSlide) -> Answer:
         layer = {"extent": fitted.extent_px0, "cells": fitted.cells, "cell_um": heatmap.cell_um.mean_um}
     reference = ""
     if slide.annotation is not None:
-        reference = draw_reference(slide.annotation, slide.source.slide_id, dict(run.classes))
+        left, top, *_ = info.bounds_px0 or (0, 0)
+        reference = draw_reference(slide.annotation, slide.source.slide_id, dict(run.classes), (left, top))
     about = {
         "size": info.size_px0,
         "um_per_px": [info.pixel_size.x_um, info.pixel_size.y_um],

@@ -135,7 +135,9 @@ def describe_lesions(
     }
 
 
-def draw_reference(annotation: Path, slide_id: str, classes: dict[str, bool]) -> str:
+def draw_reference(
+    annotation: Path, slide_id: str, classes: dict[str, bool], origin_px0: tuple[int, int] = (0, 0)
+) -> str:
     """Draw the reference outlines of a slide.
 
     Parameters
@@ -146,6 +148,8 @@ def draw_reference(annotation: Path, slide_id: str, classes: dict[str, bool]) ->
         The slide.
     classes
         Meaning of classes that are not known by name.
+    origin_px0
+        What QuPath's coordinates count from: left and top of the scanned area.
 
     Returns
     -------
@@ -159,7 +163,7 @@ def draw_reference(annotation: Path, slide_id: str, classes: dict[str, bool]) ->
     AnnotationError
         If it cannot be read.
     """
-    outlines = read_annotation(annotation, slide_id, classes=classes).outlines
+    outlines = read_annotation(annotation, slide_id, classes=classes, origin_px0=origin_px0).outlines
     return outline_path((outline.points_px0 for outline in outlines), 1.0)
 
 
