@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import fsspec
@@ -9,12 +10,14 @@ import openslide
 
 from slidepipe.errors import SlideFormatError
 from slidepipe.provenance import fingerprint, fingerprint_bytes, fingerprint_file
-from slidepipe.slides.companions import slide_files
+from slidepipe.slides.companions import series_uid, slide_files
 from slidepipe.slides.names import is_url
 from slidepipe.slides.openslide_reader import OpenSlideReader
 from slidepipe.slides.reader import SlideReader, SlideSource
 from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.slides.tiffslide_reader import TiffSlideReader
+
+_log = logging.getLogger(__name__)
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 _SAMPLES = 16
@@ -31,8 +34,8 @@ def open_slide(source: SlideSource) -> SlideReader:
     ----------
     source
         Where the slide lies and how to open it. The reader ``auto`` is OpenSlide for every file it knows, else the
-        TIFF reader; which one it was stands in ``info.reader``. A URL needs the reader ``tiffslide``. Of a DICOM
-        slide, any file of the series will do.
+        TIFF reader, and wsidicom for DICOM that OpenSlide refuses; which one it was stands in ``info.reader``. A URL
+        needs the reader ``tiffslide``. Of a DICOM slide, any file of the series will do.
 
     Returns
     -------
@@ -62,17 +65,37 @@ def open_slide(source: SlideSource) -> SlideReader:
             return TiffSlideReader(source)
         case "tiff":
             return TiffReader(source)
+        case "wsidicom":
+            return _open_dicom(source)
         case "auto":
             return _open_by_content(source)
 
 
 def _open_by_content(source: SlideSource) -> SlideReader:
+    if series_uid(Path(source.path)) is not None:
+        try:
+            return OpenSlideReader(source)
+        except SlideFormatError as refusal:
+            _log.info("%s; it is read by wsidicom", refusal)
+            return _open_dicom(source)
     if openslide.OpenSlide.detect_format(source.path) is not None:
         return OpenSlideReader(source)
     try:
         return TiffReader(source)
     except SlideFormatError as error:
         raise SlideFormatError(f"{error}; OpenSlide does not know the file either") from error
+
+
+def _open_dicom(source: SlideSource) -> SlideReader:
+    try:
+        # Here, because wsidicom is an extra, and few slides need it.
+        from slidepipe.slides.wsidicom_reader import WsiDicomReader
+    except ModuleNotFoundError as error:
+        raise SlideFormatError(
+            f"slide {source.slide_id}: OpenSlide does not read this DICOM file, and {error.name} is not installed: "
+            "pip install 'slidepipe[dicom]'"
+        ) from error
+    return WsiDicomReader(source)
 
 
 def _check_file(source: SlideSource) -> None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from slidepipe.geometry import PixelSize
 
-ReaderName = Literal["auto", "openslide", "tiffslide", "tiff"]
-"""``auto`` is OpenSlide for every file that OpenSlide knows, else the TIFF reader."""
+ReaderName = Literal["auto", "openslide", "tiffslide", "tiff", "wsidicom"]
+"""``auto`` is OpenSlide for every file that OpenSlide reads, else the TIFF reader, or wsidicom for DICOM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class SlideInfo:
     vendor: str
     """As OpenSlide names it: ``aperio``, ``philips``, ``generic-tiff``, ``dicom``."""
     reader: str
-    """Name of the reader that opened it: ``openslide``, ``tiffslide`` or ``tiff``."""
+    """Name of the reader that opened it: ``openslide``, ``tiffslide``, ``tiff`` or ``wsidicom``."""
     objective_power: float | None = None
     """Nominal magnification, where the file tells. Never used to compute anything."""
     bounds_px0: tuple[int, int, int, int] | None = None
