@@ -6,6 +6,7 @@ through the whole chain under pseudonyms, and every byte that came out is search
 
 import base64
 import binascii
+import contextlib
 import gzip
 import io
 import re
@@ -21,11 +22,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from slidepipe.export.challenge import write_challenge_csv
-from slidepipe.export.geojson import GeoJsonSettings, write_geojson
-from slidepipe.export.ome_tiff import write_ome_tiff
-from slidepipe.export.qupath import ProjectSlide, geojson_path, heatmap_path, write_qupath_project
+from slidepipe.export.qupath import ProjectSlide, write_qupath_project
 from slidepipe.export.report import ReportInputs, SlideRow, write_report
+from slidepipe.export.slide_files import ExportSettings, write_slide_files
 from slidepipe.heatmaps.grid import HeatmapSettings, plan_cells
 from slidepipe.heatmaps.store import open_heatmap, read_heatmap_plan
 from slidepipe.heatmaps.store_making import begin_heatmap, finish_heatmap, write_block
@@ -55,6 +54,7 @@ _FILE_NAME = "Plantedname^Jane S61-98765"
 _PLANTED = (*_FIELDS.values(), *_DATES, _FILE_NAME)
 _WIDTH, _HEIGHT, _TILE = 768, 640, 128
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_BLOSC = b"\x02"
 
 
 # ---- slides with planted fields ----
@@ -165,10 +165,8 @@ def _write_results(root: Path, source: SlideSource) -> tuple[SlideRow, ProjectSl
     write_lesions(root / "lesions" / f"{slide_id}.csv", detect_lesions(found, LesionSettings()))
     lesions = read_lesions(root / "lesions" / f"{slide_id}.csv")
     assert lesions
-    export, cohort_settings = root / "export", GeoJsonSettings()
-    write_geojson(geojson_path(export, slide_id), found, lesions, threshold=0.5, settings=cohort_settings)
-    write_ome_tiff(heatmap_path(export, slide_id), found)
-    write_challenge_csv(export / "challenge" / f"{slide_id}.csv", lesions)
+    everything = ExportSettings(pictures=True, ome_zarr=True)
+    write_slide_files(root / "export", found, lesions, threshold=0.5, settings=everything)
     thumbnail = root / "overviews" / f"{slide_id}_thumbnail.jpg"
     return (
         SlideRow(slide_id=slide_id, size_px0=facts[0], lesions=lesions, thumbnail=thumbnail, heatmap=heatmap),
@@ -211,10 +209,13 @@ def _write_views(root: Path, slides: dict[str, ViewedSlide]) -> None:
 
 
 def _unpacked(content: bytes) -> Iterator[bytes]:
-    """The content itself, and whatever is packed in it: gzip, zlib, zstd, base64."""
+    """The content itself, and whatever is packed in it: gzip, zlib, zstd, blosc, base64."""
     yield content
     if content.startswith(b"\x1f\x8b"):
         yield from _unpacked(gzip.decompress(content))
+    if content.startswith(_BLOSC):
+        with contextlib.suppress(imagecodecs.BloscError):
+            yield bytes(imagecodecs.blosc_decode(content))
     for at in (found.start() for found in re.finditer(re.escape(_ZSTD), content)):
         try:
             yield bytes(imagecodecs.zstd_decode(content[at:]))
@@ -270,15 +271,20 @@ def test_the_search_unpacks_what_is_packed(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(text))
     (tmp_path / "b").write_bytes(b"head" + zlib.compress(text) + b"tail")
     (tmp_path / "c").write_bytes(b"head" + imagecodecs.zstd_encode(text) + b"tail")
+    (tmp_path / "0.0").write_bytes(imagecodecs.blosc_encode(text, compressor="lz4", shuffle=0))
     (tmp_path / "d").write_bytes(b"src=" + base64.b64encode(text))
     (tmp_path / f"{_FILE_NAME}.txt").write_bytes(b"")
-    assert _hits(tmp_path) == {_FIELDS["user"]: {"a.gz", "b", "c", "d"}, _FILE_NAME: {f"{_FILE_NAME}.txt"}}
+    assert _hits(tmp_path) == {
+        _FIELDS["user"]: {"a.gz", "b", "c", "0.0", "d"},
+        _FILE_NAME: {f"{_FILE_NAME}.txt"},
+    }
 
 
 def test_nothing_planted_comes_out(folders: tuple[Path, Path]) -> None:
     root = folders[1]
     kinds = {path.suffix for path in root.rglob("*") if path.is_file()}
-    assert kinds >= {".json", ".csv", ".jpg", ".gz", ".tif", ".html", ".qpproj"}
+    assert kinds >= {".json", ".csv", ".jpg", ".gz", ".tif", ".html", ".qpproj", ".xml"}
+    assert list(root.glob("export/**/.zattrs"))
     assert len([path for path in root.rglob("*") if path.is_file()]) > 60
     # The QuPath project is the one place that has to name the slide's file; it does not know more than its name.
     assert _hits(root) == {_FILE_NAME: {"export/project.qpproj"}}
