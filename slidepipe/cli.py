@@ -40,6 +40,7 @@ for _command in (
     study.tile,
     study.train,
     study.heatmap,
+    study.mine,
     study.predict,
     results.evaluate,
     results.export,

@@ -31,6 +31,7 @@ from slidepipe.evaluation.settings import EvaluationSettings
 from slidepipe.export.slide_files import ExportSettings
 from slidepipe.heatmaps.grid import HeatmapSettings
 from slidepipe.lesions.detection import LesionSettings
+from slidepipe.lesions.false_positives import MiningSettings
 from slidepipe.lesions.settings import SlideModelSettings
 from slidepipe.slides.cohort import CohortSettings
 from slidepipe.slides.exclusions import BUILT_IN
@@ -110,6 +111,8 @@ class StudyConfig:
     """How the patch classifier is applied."""
     heatmap: HeatmapSettings = field(default_factory=HeatmapSettings)
     """Where on a slide the patch classifier is applied."""
+    mine: MiningSettings = field(default_factory=MiningSettings)
+    """Which false positives `slidepipe mine` collects for the next training."""
     predict: PredictSettings = field(default_factory=PredictSettings)
     """How lesions and slide probabilities are read off heatmaps."""
     evaluate: EvaluationSettings = field(default_factory=EvaluationSettings)

@@ -65,6 +65,8 @@ class TrainingSlide:
     """Where it was scanned."""
     exhaustive: bool = True
     """Whether every lesion is outlined; if not, no tissue of the slide is known to be normal."""
+    hard_negatives_px0: tuple[tuple[int, int], ...] = ()
+    """Points (x, y) in level-0 pixels that an earlier model took for tumour; those in or beside tumour do not count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +87,8 @@ class SlidePoints:
     """Points of normal patches."""
     near_tumour: NDArray[np.int32]
     """Points of normal patches at most two patches farther from tumour than a normal patch must be."""
+    hard: NDArray[np.int32]
+    """Points of normal patches that an earlier model took for tumour."""
     unused: str | None = None
     """Why the slide gives no patch, if that is by rule."""
 
@@ -170,6 +174,7 @@ def find_points(slide: TrainingSlide, settings: PatchSettings, seed: int) -> Sli
         tumour=_points(usable & _tumour_points(tumour, settings), step_px, random),
         normal=_points(is_normal, step_px, random),
         near_tumour=_points(is_near, step_px, random),
+        hard=_hard_points(slide, is_normal, step_px0, step_px),
         unused=unused,
     )
 
@@ -235,6 +240,19 @@ def _points(chosen: NDArray[np.bool_], step_px: int, random: np.random.Generator
     if len(found) > _MOST_POINTS:
         found = np.sort(random.choice(found, _MOST_POINTS, replace=False))
     rows, columns = np.divmod(found, chosen.shape[1])
+    return (np.column_stack((columns, rows)) * step_px).astype(np.int32)
+
+
+def _hard_points(
+    slide: TrainingSlide, is_normal: NDArray[np.bool_], step_px0: tuple[float, float], step_px: int
+) -> NDArray[np.int32]:
+    """Move hard negatives to the lattice, where it is known what is normal."""
+    points_px0 = np.array(slide.hard_negatives_px0, dtype=np.float64).reshape(-1, 2)
+    limits = (is_normal.shape[1] - 1, is_normal.shape[0] - 1)
+    places = np.clip(np.rint(points_px0 / step_px0), 0, limits).astype(np.int64)
+    chosen = np.zeros_like(is_normal)
+    chosen[places[:, 1], places[:, 0]] = True
+    rows, columns = np.nonzero(chosen & is_normal)
     return (np.column_stack((columns, rows)) * step_px).astype(np.int32)
 
 

@@ -53,10 +53,12 @@ def draw_patches(
     for index, quota in _spread(tumour_count, [len(slide.tumour) for slide in slides], random):
         drawn.append((index, True, _choose(slides[index].tumour, quota, random)))
     for index, quota in _spread(count - tumour_count, [len(slide.normal) for slide in slides], random):
-        near = slides[index].near_tumour
-        near_quota = round(quota * settings.near_tumour_share) if len(near) else 0
+        hard, near = slides[index].hard, slides[index].near_tumour
+        hard_quota = min(round(quota * settings.hard_negative_share), len(hard))
+        near_quota = round((quota - hard_quota) * settings.near_tumour_share) if len(near) else 0
+        drawn.append((index, False, _choose(hard, hard_quota, random)))
         drawn.append((index, False, _choose(near, near_quota, random)))
-        drawn.append((index, False, _choose(slides[index].normal, quota - near_quota, random)))
+        drawn.append((index, False, _choose(slides[index].normal, quota - hard_quota - near_quota, random)))
     points = np.concatenate([chosen for _, _, chosen in drawn]).astype(np.int64)
     sizes = [len(chosen) for _, _, chosen in drawn]
     shift = largest_shift(settings)

@@ -40,6 +40,10 @@ class PatchSettings:
     """Share of an annotated slide's normal patches that are taken beside its tumour, at most two patches away, from 0
     to 1. Zero draws evenly from all normal tissue; more sharpens the rim of lesions, if the outlines are exact."""
 
+    hard_negative_share: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Share of a slide's normal patches that are cut around its hard negatives, from 0 to 1, each at most once
+    an epoch. Without any, as before ``slidepipe mine``, it changes nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationSettings:

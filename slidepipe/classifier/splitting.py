@@ -116,6 +116,7 @@ def _restrict(slide: SlidePoints, left: float, right: float) -> SlidePoints:
         tumour=inside(slide.tumour),
         normal=inside(slide.normal),
         near_tumour=inside(slide.near_tumour),
+        hard=inside(slide.hard),
     )
 
 

@@ -11,10 +11,10 @@ import csv
 import io
 import logging
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,11 @@ class EpochResult:
 
 
 def train_classifier(
-    slides: Sequence[TrainingSlide], settings: TrainSettings, folder: Path, progress: Progress | None = None
+    slides: Sequence[TrainingSlide],
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress | None = None,
+    mining_rounds: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Train a network and write it to a folder.
 
@@ -88,6 +92,8 @@ def train_classifier(
     progress
         Called every 20 batches with ``event`` "batch", ``epoch``, ``batch``, ``batches``, ``loss`` and
         ``patches_per_second``, and after every epoch with ``event`` "epoch" and the fields of `EpochResult`.
+    mining_rounds
+        Where the slides' hard negatives come from, for the card.
 
     Returns
     -------
@@ -126,6 +132,7 @@ def train_classifier(
             "unused": {
                 slide.slide_id: slide.unused or "no point found" for slide in _left_out(points, split)
             },
+            "mining_rounds": [dict(facts) for facts in mining_rounds],
             "notes": _notes(split, mpp_range),
         },
         metrics={**asdict(best), "epochs": len(history)},
@@ -141,7 +148,9 @@ def _fit(
 ) -> tuple[PatchNetwork, list[EpochResult], EpochResult]:
     torch.manual_seed(settings.seed)
     fit = start_fit(settings, device)
-    validation = _read(split.validation, settings.validation_patches, settings, (_DRAW_VALIDATION, 0))
+    # Without hard negatives, so that the figures of one round can be compared with those of the next.
+    plain = replace(settings, patches=replace(settings.patches, hard_negative_share=0))
+    validation = _read(split.validation, settings.validation_patches, plain, (_DRAW_VALIDATION, 0))
     history: list[EpochResult] = []
     with closing(_read_epochs(split.train, settings)) as epochs:
         for epoch, patches in enumerate(epochs, start=1):
@@ -200,7 +209,12 @@ def _left_out(points: Sequence[SlidePoints], split: Split) -> list[SlidePoints]:
 
 
 def _counts(slide: SlidePoints) -> dict[str, int | str | None]:
-    return {"tumour_points": len(slide.tumour), "normal_points": len(slide.normal), "centre": slide.centre}
+    return {
+        "tumour_points": len(slide.tumour),
+        "normal_points": len(slide.normal),
+        "hard_negatives": len(slide.hard),
+        "centre": slide.centre,
+    }
 
 
 def _notes(split: Split, mpp_range: tuple[float, float]) -> list[str]:

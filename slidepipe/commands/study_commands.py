@@ -109,6 +109,14 @@ def heatmap(run_folder: Path, model: Path | None, overrides: Sequence[str], work
 @command
 @run_option
 @set_option
+def mine(run_folder: Path, overrides: Sequence[str]) -> bool:
+    """Collect what the classifier takes for tumour on normal training slides; the next `run` trains on it."""
+    return run_stage("mine", run_folder, overrides)
+
+
+@command
+@run_option
+@set_option
 @workers_option
 def predict(run_folder: Path, overrides: Sequence[str], workers: int | None) -> bool:
     """Find lesions and give each slide a probability."""

@@ -10,6 +10,7 @@
       overviews/           one marked overview and one thumbnail (JPEG) per slide
       tiles/ heatmaps/     one Zarr store per slide
       model/               model.safetensors, model.json, training.csv
+      mining/              hard negatives, round by round: where models took normal tissue for tumour
       lesions/             one CSV per slide, and the heat-map features
       predictions/         slide probabilities and the slide model
       evaluation/          evaluation.json and its figures
@@ -60,6 +61,11 @@ class RunFolder:
     def model(self) -> Path:
         """Folder of the patch classifier trained in this run."""
         return self.root / "model"
+
+    @property
+    def mining(self) -> Path:
+        """Folder of the hard negatives."""
+        return self.root / "mining"
 
     @property
     def predictions(self) -> Path:

@@ -19,6 +19,7 @@ from slidepipe.runs.evaluating import run_evaluation
 from slidepipe.runs.executor import Executor
 from slidepipe.runs.exporting import run_qupath_project, scanned_areas
 from slidepipe.runs.journal import COHORT, Entry
+from slidepipe.runs.mining import run_mining
 from slidepipe.runs.plan import Unplanned, plan_exports, plan_heatmaps, plan_lesions, plan_tiles, tissue_rows
 from slidepipe.runs.prediction import run_prediction
 from slidepipe.runs.progress import ConsoleWatcher
@@ -109,6 +110,18 @@ def _heatmap(line: _Line) -> list[Entry]:
     return _run_pending(line, HEATMAP, plan_heatmaps(line.study), lambda item: _has_heatmap(line.study, item))
 
 
+def _mine(line: _Line) -> list[Entry]:
+    mined = run_mining(line.study)
+    for entry in mined:
+        if entry.state == "done":
+            line.console.print(
+                f"mine: round {entry.summary['round']}, {entry.summary['places']:,} hard negatives on "
+                f"{entry.summary['slides']} normal training slides; `slidepipe run` trains on them",
+                soft_wrap=True,
+            )
+    return mined
+
+
 def _predict(line: _Line) -> list[Entry]:
     found = _run_pending(
         line, LESIONS, plan_lesions(line.study), lambda item: _has_files(line.study, LESIONS, item)
@@ -140,6 +153,7 @@ _RUN: dict[str, Callable[[_Line], list[Entry]]] = {
     "tile": _tile,
     "train": _train,
     "heatmap": _heatmap,
+    "mine": _mine,
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,

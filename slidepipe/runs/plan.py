@@ -104,7 +104,7 @@ def _tile_work(study: Study, slide: CohortSlide, row: TissueRow) -> SlideWork:
     return SlideWork(source.slide_id, token, TilingJob(job, str(study.folder.overviews.absolute())))
 
 
-def train_token(study: Study, slides: Sequence[CohortSlide]) -> str:
+def train_token(study: Study, slides: Sequence[CohortSlide], rounds: Sequence[str] = ()) -> str:
     """Compute the token of the model that training slides give.
 
     Parameters
@@ -113,11 +113,13 @@ def train_token(study: Study, slides: Sequence[CohortSlide]) -> str:
         The study.
     slides
         Training slides whose tiles are there.
+    rounds
+        Fingerprints of the hard negatives that were mined.
 
     Returns
     -------
     str
-        Fingerprint of tiles, outlines, labels and settings.
+        Fingerprint of tiles, outlines, labels, hard negatives and settings.
     """
     tiles = done_tokens(study, TILE.name)
     material = [
@@ -132,7 +134,8 @@ def train_token(study: Study, slides: Sequence[CohortSlide]) -> str:
         for slide in slides
     ]
     settings = {"train": _what(asdict(study.config.train)), "classes": study.config.slides.classes}
-    return fingerprint({"stage": ["train", TRAIN_VERSION], "slides": material, "settings": settings})
+    stage = ["train", TRAIN_VERSION]
+    return fingerprint({"stage": stage, "slides": material, "mined": list(rounds), "settings": settings})
 
 
 def _what(settings: Mapping[str, Any]) -> dict[str, Any]:

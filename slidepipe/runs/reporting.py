@@ -31,6 +31,7 @@ JOURNAL_STAGES = (
     TILE.name,
     "train",
     HEATMAP.name,
+    "mine",
     LESIONS.name,
     "predict",
     "evaluate",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.training import train_classifier
+from slidepipe.provenance import fingerprint
 from slidepipe.runs.journal import Entry
+from slidepipe.runs.mining import MiningRound, hard_negatives_px0, read_rounds
 from slidepipe.runs.plan import done_tokens, train_token
 from slidepipe.runs.references import slide_reference
 from slidepipe.runs.steps import CohortStep, run_step
@@ -35,17 +37,20 @@ def run_training(study: Study, console: Console) -> list[Entry]:
     """
     tiles = done_tokens(study, TILE.name)
     slides = [slide for slide in study.slides if slide.source.slide_id in tiles and _is_taught(slide)]
+    rounds = read_rounds(study)
 
     def work() -> Mapping[str, Any]:
         return train_classifier(
-            [_training_slide(study, slide) for slide in slides],
+            [_training_slide(study, slide, rounds) for slide in slides],
             study.config.train,
             study.folder.model,
             _Teller(console),
+            [each.facts() for each in rounds],
         )
 
     outputs = tuple(study.folder.model / name for name in ("model.safetensors", "model.json", "training.csv"))
-    return run_step(study, CohortStep("train", train_token(study, slides), work, outputs))
+    token = train_token(study, slides, [fingerprint(each) for each in rounds])
+    return run_step(study, CohortStep("train", token, work, outputs))
 
 
 def _is_taught(slide: CohortSlide) -> bool:
@@ -53,7 +58,7 @@ def _is_taught(slide: CohortSlide) -> bool:
     return slide.split == "train" and not (slide.label == "normal" and "train_negatives" in slide.excluded)
 
 
-def _training_slide(study: Study, slide: CohortSlide) -> TrainingSlide:
+def _training_slide(study: Study, slide: CohortSlide, rounds: Sequence[MiningRound]) -> TrainingSlide:
     slide_id = slide.source.slide_id
     return TrainingSlide(
         slide_id=slide_id,
@@ -62,6 +67,7 @@ def _training_slide(study: Study, slide: CohortSlide) -> TrainingSlide:
         label=slide.label,
         centre=slide.centre,
         exhaustive=slide.exhaustive,
+        hard_negatives_px0=hard_negatives_px0(rounds, slide_id),
     )
 
 

@@ -100,6 +100,16 @@ def test_points_near_tumour_are_normal_points_within_two_patches(
     assert max(max(point) for point in near) <= 96 + patch_reach(SETTINGS) + 2 * 96
 
 
+def test_hard_negatives_count_where_tissue_is_normal(make_slide: MakeSlide) -> None:
+    in_tumour, in_tissue, on_glass, beyond = (280, 280), (500, 501), (20, 20), (9999, 9999)
+    mined = replace(make_slide("tumor_1"), hard_negatives_px0=(in_tumour, in_tissue, on_glass, beyond))
+    points = find_points(mined, SETTINGS, seed=0)
+    assert len(points.hard) == 1
+    assert np.abs(points.hard[0] - in_tissue).max() <= SETTINGS.patch_px // 12
+    normal = replace(make_slide("normal_1"), hard_negatives_px0=(in_tumour, in_tissue))
+    assert len(find_points(normal, SETTINGS, seed=0).hard) == 2
+
+
 def test_the_points_of_a_slide_depend_on_its_name_and_the_seed(
     make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from slidepipe.classifier.points import SlidePoints, TrainingSlide, find_points
+from slidepipe.classifier.points import SlidePoints, TrainingSlide, find_points, largest_shift
 from slidepipe.classifier.sampling import PatchDraw, draw_patches, read_patches
 from slidepipe.classifier.settings import PatchSettings
 from slidepipe.tiles.store import open_tile_store
@@ -56,17 +57,25 @@ def test_more_patches_than_points_can_be_drawn(slides: list[SlidePoints]) -> Non
 def test_the_wanted_share_of_normal_patches_lies_near_tumour(slides: list[SlidePoints]) -> None:
     near = slides[2].near_tumour
     assert len(near) > 0
-    far = SlidePoints(
-        "tumor_1",
-        slides[2].store,
-        None,
-        slides[2].pixel_size,
-        slides[2].tumour,
-        np.full((1, 2), 9999, np.int32),
-        near,
-    )
+    far = replace(slides[2], normal=np.full((1, 2), 9999, np.int32))
     drawn = draw([far], 200, near_tumour_share=0.75)
     assert (drawn.corner[~drawn.is_tumour] < 9000).all(axis=1).mean() == 0.75
+
+
+def test_hard_negatives_are_drawn_once_each_until_they_have_their_share(slides: list[SlidePoints]) -> None:
+    def drawn_of_first(hard: int, share: float) -> np.ndarray:
+        points = np.full((hard, 2), 9999, np.int32) + np.arange(hard, dtype=np.int32)[:, None] * 100
+        drawn = draw([replace(slides[0], hard=points), *slides[1:]], 300, hard_negative_share=share)
+        centres = (
+            drawn.corner[(drawn.slide == 0) & (drawn.corner > 9000).all(axis=1)] + SETTINGS.patch_px // 2
+        )
+        near = np.abs(centres[:, None] - points[None]).max(axis=2) < largest_shift(SETTINGS)
+        assert near.any(axis=1).all()
+        return near.sum(axis=0)
+
+    assert drawn_of_first(hard=10, share=0.5).tolist() == [1] * 10
+    assert drawn_of_first(hard=40, share=0.5).sum() == 25  # half of a third of the normal half
+    assert drawn_of_first(hard=40, share=0.0).sum() == 0
 
 
 def test_patches_are_the_pixels_of_the_store_in_the_order_of_the_draw(slides: list[SlidePoints]) -> None:
