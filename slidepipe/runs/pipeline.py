@@ -28,7 +28,7 @@ from slidepipe.runs.steps import outputs_are_there
 from slidepipe.runs.study import Study
 from slidepipe.runs.training import run_training
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, PREVIEW, TILE, SlideStage
-from slidepipe.tiles.store import read_store_plan
+from slidepipe.tiles.tiling import is_tiled
 from slidepipe.tiles.tissue_csv import write_tissue_table
 
 STAGES = ("tile", "train", "heatmap", "predict", "evaluate", "export", "report")
@@ -92,7 +92,7 @@ def _tile(line: _Line) -> list[Entry]:
     work, unplanned = plan_tiles(study)
     write_tissue_table(study.folder.tissue_table, tissue_rows(study), study.config.tissue)
     refused = [_refuse(line, TILE, item) for item in unplanned]
-    return refused + _run_pending(line, TILE, work, lambda item: _has_tiles(study, item))
+    return refused + _run_pending(line, TILE, work, lambda item: is_tiled(item.job.tiles))
 
 
 def _preview(line: _Line) -> list[Entry]:
@@ -180,14 +180,6 @@ def _refuse(line: _Line, stage: SlideStage, item: Unplanned) -> Entry:
     line.study.journal.write(entry)
     line.watcher.slide_done(entry)
     return entry
-
-
-def _has_tiles(study: Study, item: SlideWork) -> bool:
-    try:
-        plan = read_store_plan(study.folder.tiles(item.slide_id))
-    except StoreError:
-        return False
-    return plan.is_complete and plan.token == item.token
 
 
 def _has_heatmap(study: Study, item: SlideWork) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError
 from slidepipe.geometry import ceil_div
+from slidepipe.storage.byte_ranges import register_byte_range_codec
 from slidepipe.storage.jpeg_codec import register_jpeg_codec
 from slidepipe.storage.publish import read_json, write_bytes, write_json
 from slidepipe.storage.tile_codec import seal
@@ -212,6 +213,7 @@ def open_array(path: Path) -> zarr.Array[Any]:
         If there is no Zarr v3 array.
     """
     register_jpeg_codec()
+    register_byte_range_codec()
     try:
         return zarr.open_array(path, mode="r", zarr_format=3)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError
+from slidepipe.storage.byte_ranges import BYTE_RANGE_CODEC, ByteRange, OutsideFile, follow
 from slidepipe.storage.jpeg_codec import CODEC_NAME
 
 _CRC_BYTES = 4
@@ -40,6 +41,8 @@ class JpegCodec:
     """What the streams hold."""
     tables: bytes | None = None
     """JPEG tables shared by all tiles, where streams come without their own."""
+    outside: OutsideFile | None = None
+    """The file that the streams lie in; None where the store itself holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class ZstdCodec:
 
     level: int = 3
     """Effort, 1 to 22; H&E that was JPEG once shrinks by a seventh to a quarter whatever the effort."""
+    outside: None = None
+    """No slide file holds such tiles."""
 
 
 TileCodec = JpegCodec | ZstdCodec
@@ -76,7 +81,8 @@ def chunk_codecs(codec: TileCodec) -> list[dict[str, Any]]:
         configuration["subsampling"] = codec.subsampling
     if codec.tables is not None:
         configuration["tables"] = base64.b64encode(codec.tables).decode()
-    return [_ROWS_COLUMNS_COLOURS, {"name": CODEC_NAME, "configuration": configuration}, _CRC32C]
+    pointers = [] if codec.outside is None else [dict(ByteRange(codec.outside).to_dict())]
+    return [_ROWS_COLUMNS_COLOURS, {"name": CODEC_NAME, "configuration": configuration}, *pointers, _CRC32C]
 
 
 def codec_from(chunk_codecs: Sequence[dict[str, Any]]) -> TileCodec:
@@ -100,14 +106,16 @@ def codec_from(chunk_codecs: Sequence[dict[str, Any]]) -> TileCodec:
     names = [codec["name"] for codec in chunk_codecs]
     if names == ["transpose", "bytes", "zstd", "crc32c"]:
         return ZstdCodec(level=chunk_codecs[2]["configuration"]["level"])
-    if names == ["transpose", CODEC_NAME, "crc32c"]:
+    if names in (["transpose", CODEC_NAME, "crc32c"], ["transpose", CODEC_NAME, BYTE_RANGE_CODEC, "crc32c"]):
         options = chunk_codecs[1].get("configuration", {})
         tables = options.get("tables")
+        pointers = chunk_codecs[2:-1]
         return JpegCodec(
             level=options.get("level"),
             subsampling=options.get("subsampling"),
             colorspace_jpeg=options["colorspace_jpeg"],
             tables=None if tables is None else base64.b64decode(tables),
+            outside=ByteRange.from_dict(pointers[0]).outside if pointers else None,
         )
     raise StoreError(f"tiles are stored with codecs {', '.join(names)}, which slidepipe does not write")
 
@@ -181,6 +189,30 @@ def unseal(chunk: bytes) -> bytes:
     return data
 
 
+def encoded_tile(codec: TileCodec, chunk: bytes) -> bytes:
+    """Return the encoded bytes of a tile, from wherever they lie.
+
+    Parameters
+    ----------
+    codec
+        As the tile was encoded.
+    chunk
+        What the store holds of it.
+
+    Returns
+    -------
+    bytes
+        A JPEG stream or zstd frame, whose checksum has been checked.
+
+    Raises
+    ------
+    StoreError
+        If a checksum does not match, or the file that the tile lies in cannot be read or was changed.
+    """
+    data = unseal(chunk)
+    return data if codec.outside is None else follow(data, codec.outside)
+
+
 def decode_tile(codec: TileCodec, chunk: bytes, tile_px: int) -> NDArray[np.uint8]:
     """Decode one tile.
 
@@ -189,7 +221,7 @@ def decode_tile(codec: TileCodec, chunk: bytes, tile_px: int) -> NDArray[np.uint
     codec
         As the tile was encoded.
     chunk
-        As `encode_tile` or `seal` returned it.
+        What the store holds of it: as `encode_tile` or `seal` returned it.
     tile_px
         Side of the tile.
 
@@ -203,7 +235,7 @@ def decode_tile(codec: TileCodec, chunk: bytes, tile_px: int) -> NDArray[np.uint
     StoreError
         If the checksum does not match, or the content is not such a tile.
     """
-    data = unseal(chunk)
+    data = encoded_tile(codec, chunk)
     shape = (tile_px, tile_px, 3)
     try:
         if isinstance(codec, ZstdCodec):

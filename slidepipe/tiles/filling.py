@@ -34,8 +34,8 @@ _COMPARED_PX = 512
 class Filling:
     """How the tiles of one slide come into its store."""
 
-    mode: Literal["copy", "encode"]
-    """``copy``: as they lie in the file; ``encode``: read and encoded."""
+    mode: Literal["copy", "encode", "reference"]
+    """``copy``: as they lie in the file; ``encode``: read and encoded; ``reference``: where they lie in the file."""
     reader: ReaderName
     """Where pixels or compressed tiles come from; metadata and tissue come from the reader of the slide."""
     level: int
@@ -65,24 +65,26 @@ def choose_filling(
     Returns
     -------
     Filling
-        ``copy`` if possible and not declined, else ``encode``; through the TIFF reader if it passes, or if the reader
-        ``tiff`` was asked for.
+        ``reference`` if asked for, else ``copy`` if possible and not declined, else ``encode``; through the TIFF
+        reader if it passes, or if the reader ``tiff`` was asked for.
 
     Raises
     ------
     SlideFormatError
-        If the mode ``copy`` was asked for and is impossible, or the reader ``tiff`` was asked for and gives other
-        pixels than OpenSlide.
+        If the mode ``copy`` or ``reference`` was asked for and is impossible, or the reader ``tiff`` was asked for and
+        gives other pixels than OpenSlide.
     """
     level = source_level(info, grid.scale_px0)
     doubt = _doubt(source, info, grid, slide_fingerprint)
     obstacle = doubt or _obstacle(source, level, grid, settings)
-    if settings.mode == "copy" and obstacle:
+    if settings.mode in {"copy", "reference"} and obstacle:
+        done = "copied" if settings.mode == "copy" else "referred to"
         raise SlideFormatError(
-            f"slide {source.slide_id}: its tiles cannot be copied: {obstacle}. Set tiles.mode to auto to encode them"
+            f"slide {source.slide_id}: its tiles cannot be {done}: {obstacle}. Set tiles.mode to auto to encode them"
         )
     if obstacle is None:
-        filling = Filling("copy", "tiff", level, "JPEG tiles of the size and pixels asked for")
+        mode: Literal["copy", "reference"] = "reference" if settings.mode == "reference" else "copy"
+        filling = Filling(mode, "tiff", level, "JPEG tiles of the size and pixels asked for")
     else:
         reader = "tiff" if doubt is None else source.reader
         filling = Filling("encode", reader if reader != "auto" else "openslide", level, obstacle)

@@ -24,11 +24,13 @@ _ROUNDING = 1e-6
 class TileSettings:
     """How slides are cut into tiles, and how tiles are stored."""
 
-    mode: Literal["auto", "copy", "encode"] = "auto"
+    mode: Literal["auto", "copy", "encode", "reference"] = "auto"
     """How the store is filled. ``copy``: the compressed tiles of the file as they are, nothing lost and nothing
     decoded; only from JPEG-tiled TIFF slides, at the pixel size of one of their levels and with their own tiles.
     ``encode``: read, resample where asked for, encode. ``auto``: copy where possible and `codec` is ``jpeg``,
-    else encode; which of them and why stands in the log and in the store."""
+    else encode; which of them and why stands in the log and in the store. ``reference``: possible where ``copy`` is,
+    but no pixels are stored: the store points to places in the slide file, which it names and which has to stay where
+    it is, unchanged; ``auto`` never chooses it."""
     mpp: Annotated[float, Gt(0)] | None = None
     """Size of a stored pixel in µm; None keeps the slide's own pixels, which costs no sharpness and no
     time. A size within a thousandth of that of a level of the file means that level's pixels as they are."""
@@ -52,10 +54,10 @@ class TileSettings:
     """Share of the tissue tiles that may be damaged before the slide fails."""
 
     def __post_init__(self) -> None:
-        if self.mode == "copy" and self.codec == "zstd":
+        if self.mode in {"copy", "reference"} and self.codec == "zstd":
             raise ConfigError(
-                "tiles.mode copy keeps the JPEG tiles of the slide, so tiles.codec must be jpeg; set tiles.mode to "
-                "encode for zstd"
+                f"tiles.mode {self.mode} keeps the JPEG tiles of the slide, so tiles.codec must be jpeg; set "
+                "tiles.mode to encode for zstd"
             )
 
 

@@ -8,6 +8,9 @@
   software, and in which way the tiles came here: copied from the file as they are, or encoded. An allow-list:
   neither paths nor file names nor anything else that could name a patient.
 
+A store of the mode ``reference`` holds pointers in place of tiles (`slidepipe.storage.byte_ranges`) and opens only as
+long as the slide is there, unchanged. It is the one that names the slide's file, in the codecs of ``0``.
+
 While a store is being filled, ``status`` says what is planned, and ``complete`` in its attributes is false;
 such a store cannot be opened. Pixels are read as a picture, at any place and of any size, so that every patch
 size and stride reads from the same tiles.
@@ -26,9 +29,10 @@ from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError, StoreIncompleteError, StoreVersionError
 from slidepipe.geometry import PixelSize, Scale
+from slidepipe.slides.jpeg_segments import without_texts
 from slidepipe.storage.arrays import read_attributes, read_chunk_codecs, read_small_array
 from slidepipe.storage.shards import read_chunk, read_shard_index, shard_path
-from slidepipe.storage.tile_codec import TileCodec, codec_from, decode_tile, unseal
+from slidepipe.storage.tile_codec import TileCodec, codec_from, decode_tile, encoded_tile
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.tissue import TissueMask
 
@@ -73,13 +77,7 @@ class StorePlan:
 
     @property
     def tissue(self) -> TissueMask:
-        """The tissue mask, read anew, without the margin for which tiles are stored as well.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be read.
-        """
+        """The tissue mask without the margin for which tiles are stored as well; read anew, or a `StoreError`."""
         facts = self.attributes["tissue"]
         scale_x, scale_y = facts["scale_px0"]
         mask = read_small_array(self.path / TISSUE) != 0
@@ -173,12 +171,16 @@ def open_tile_store(path: Path, *, cache_tiles: int = 64) -> TileStore:
         If it was written by another format version.
     StoreIncompleteError
         If blocks of it are missing.
+    SlideChangedError
+        If it refers to its slide, and the slide has moved or has another size now.
     """
     plan = read_store_plan(path)
     if not plan.is_complete:
         raise StoreIncompleteError(
             f"{path} of slide {plan.slide_id} is incomplete: run the tile stage again, it goes on where it stopped"
         )
+    if plan.codec.outside is not None:
+        plan.codec.outside.check(plan.slide_id)
     return TileStore(plan, cache_tiles)
 
 
@@ -253,13 +255,7 @@ class TileStore:
 
     @property
     def tissue(self) -> TissueMask:
-        """The tissue mask, without the margin for which tiles are stored as well.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be read.
-        """
+        """The tissue mask without the margin for which tiles are stored as well, or a `StoreError`."""
         if self._tissue is None:
             self._tissue = self._plan.tissue
         return self._tissue
@@ -341,7 +337,7 @@ class TileStore:
         Returns
         -------
         bytes
-            A JPEG stream, or a zstd frame of the pixels: see `codec`. Its checksum has been checked.
+            A JPEG stream without comments, or a zstd frame of the pixels: see `codec`. Its checksum has been checked.
 
         Raises
         ------
@@ -351,7 +347,8 @@ class TileStore:
         if self.status[row, column] != STORED:
             raise StoreError(f"slide {self.slide_id}: tile at row {row}, column {column} is not stored")
         try:
-            return unseal(self._chunk(row, column))
+            encoded = encoded_tile(self.codec, self._chunk(row, column))
+            return encoded if self.codec.outside is None else without_texts(encoded)
         except StoreError as error:
             raise self._damaged(row, column, error) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from slidepipe.storage.arrays import (
     write_sharded_array,
     write_small_array,
 )
+from slidepipe.storage.byte_ranges import OutsideFile
 from slidepipe.storage.ome import multiscales, rgb_channels
 from slidepipe.storage.publish import atomic_folder, remove_tree
 from slidepipe.storage.tile_codec import TileCodec, chunk_codecs
@@ -81,6 +82,26 @@ def create_tile_store(
         write_small_array(folder / STATUS, status, ("y", "x"))
         write_small_array(folder / TISSUE, tissue.mask.astype(np.uint8), ("y", "x"))
         write_group(folder, {"ome": _ome(facts, grid), "slidepipe": _attributes(facts, grid, tissue)})
+
+
+def point_store(plan: StorePlan, slide_file: OutsideFile) -> None:
+    """Have a store that refers to its slide look for it elsewhere, in one step.
+
+    Parameters
+    ----------
+    plan
+        The store.
+    slide_file
+        Where the slide lies now; its content has to be the same.
+
+    Raises
+    ------
+    ValueError
+        If the store does not refer to its slide.
+    """
+    if plan.codec.outside is None:
+        raise ValueError(f"{plan.path} does not refer to its slide")
+    write_sharded_array(plan.path / PIXELS, _pixel_array(plan.grid, replace(plan.codec, outside=slide_file)))
 
 
 def _pixel_array(grid: TileGrid, codec: TileCodec) -> ShardedArray:

@@ -3,6 +3,9 @@
 The tables that all tiles of a level share, and what their colours mean, go into the codec of the store, so that every
 reader of it decodes the pixels that the slide has. Tiles at the right and bottom edges are padded in the file as they
 are in the store; the padding is not part of the array.
+
+A store that only refers to its slide gets pointers to the same tiles instead, after the same checks. What it points to
+includes the comments, which decoders skip.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +26,7 @@ from slidepipe.slides.reader import SlideReader, SlideSource
 from slidepipe.slides.tiff_index import JpegLevel
 from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.slides.tiff_streams import check_stream
+from slidepipe.storage.byte_ranges import OutsideFile, point_to
 from slidepipe.storage.tile_codec import JpegCodec
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.tile_reading import Tile
@@ -124,6 +129,28 @@ def copied_codec(source: SlideSource, level: int) -> JpegCodec:
     )
 
 
+def slide_file(source: SlideSource) -> OutsideFile:
+    """Describe the file of a slide to a store that refers to it.
+
+    Parameters
+    ----------
+    source
+        A slide of one file, as all slides that the TIFF reader reads are.
+
+    Returns
+    -------
+    OutsideFile
+        Its absolute path and present size.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = Path(source.path).absolute()
+    return OutsideFile(str(path), path.stat().st_size)
+
+
 def copy_tiles(
     source: SlideSource, level: int, tiles: NDArray[np.int64]
 ) -> Iterator[tuple[Tile, bytes | None]]:
@@ -150,10 +177,45 @@ def copy_tiles(
         If the TIFF reader does not read the slide.
     """
     layout = _jpeg_level(source, level)
+    for tile, data in _read_rows(source, level, tiles):
+        yield tile, _whole(source, layout, tile, data)
+
+
+def point_to_tiles(
+    source: SlideSource, level: int, tiles: NDArray[np.int64]
+) -> Iterator[tuple[Tile, bytes | None]]:
+    """Read compressed tiles of a slide and make pointers to them.
+
+    Parameters
+    ----------
+    source
+        The slide; borrowed anew for every row of tiles.
+    level
+        Level of the file.
+    tiles
+        int64, shape (n, 2), columns (tile row, tile column), row by row.
+
+    Yields
+    ------
+    tuple
+        Tile row and column, and the pointer; None for the tiles that `copy_tiles` gives None for.
+
+    Raises
+    ------
+    SlideError
+        If the TIFF reader does not read the slide.
+    """
+    layout = _jpeg_level(source, level)
+    for tile, data in _read_rows(source, level, tiles):
+        is_whole = _whole(source, layout, tile, data) is not None
+        yield tile, point_to(int(layout.offsets[tile]), data) if is_whole else None
+
+
+def _read_rows(source: SlideSource, level: int, tiles: NDArray[np.int64]) -> Iterator[tuple[Tile, bytes]]:
     for row, group in itertools.groupby(tiles.tolist(), key=lambda tile: int(tile[0])):
         columns = [int(column) for _, column in group]
         for column, data in zip(columns, _read_row(source, level, row, columns), strict=True):
-            yield (row, column), _whole(source, layout, (row, column), data)
+            yield (row, column), data
 
 
 def _read_row(source: SlideSource, level: int, row: int, columns: list[int]) -> list[bytes]:

@@ -42,8 +42,8 @@ from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode
 from slidepipe.tiles.filling import Filling, choose_filling
 from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid
 from slidepipe.tiles.store import PIXELS, StorePlan, read_store_plan
-from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
-from slidepipe.tiles.tile_copying import copied_codec, copied_grid, copy_tiles
+from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store, point_store
+from slidepipe.tiles.tile_copying import copied_codec, copied_grid, copy_tiles, point_to_tiles, slide_file
 from slidepipe.tiles.tile_reading import Tile, read_tiles
 from slidepipe.tiles.tissue import TissueMask, TissueSettings, detect_tissue
 from slidepipe.tiles.tissue_file import read_tissue_mask
@@ -129,9 +129,10 @@ def begin_tiling(job: TileJob) -> tuple[int, ...]:
         info, mask, grid = plan_tiling(job)
         filling = choose_filling(job.source, info, grid, job.settings, job.slide_fingerprint)
         codec = _encoding(job.settings)
-        if filling.mode == "copy":
+        if filling.mode != "encode":
             grid = copied_grid(job.source, filling.level, grid)
-            codec = copied_codec(job.source, filling.level)
+            copied = copied_codec(job.source, filling.level)
+            codec = copied if filling.mode == "copy" else replace(copied, outside=slide_file(job.source))
         facts = StoreFacts(
             info=info,
             fingerprint=job.slide_fingerprint,
@@ -142,10 +143,38 @@ def begin_tiling(job: TileJob) -> tuple[int, ...]:
         )
         create_tile_store(Path(job.store), facts, grid, mask, codec)
         return grid.blocks
+    if not _points_to_slide(job, plan):
+        _log.info("slide %s: its file has moved, and the store follows", job.source.slide_id)
+        point_store(plan, slide_file(job.source))
     if plan.is_complete:
         return ()
     done = {block for block, report in _done(job, plan).items() if report["n_damaged"] == 0}
     return tuple(block for block in plan.grid.blocks if block not in done)
+
+
+def is_tiled(job: TileJob) -> bool:
+    """Tell whether nothing is left to do.
+
+    Parameters
+    ----------
+    job
+        What is to be done.
+
+    Returns
+    -------
+    bool
+        Whether the store is complete, was made by this job and, if it refers to the slide, points to where the slide
+        lies now.
+    """
+    try:
+        plan = read_store_plan(Path(job.store))
+    except StoreError:
+        return False
+    return plan.is_complete and plan.token == job.token and _points_to_slide(job, plan)
+
+
+def _points_to_slide(job: TileJob, plan: StorePlan) -> bool:
+    return plan.codec.outside is None or plan.codec.outside == slide_file(job.source)
 
 
 def _begun(job: TileJob) -> StorePlan | None:
@@ -237,6 +266,9 @@ def _chunks(job: TileJob, plan: StorePlan, tiles: NDArray[np.int64]) -> Iterator
     if filling.mode == "copy":
         for tile, stream in copy_tiles(job.source, filling.level, tiles):
             yield tile, None if stream is None else seal(stream)
+    elif filling.mode == "reference":
+        for tile, pointer in point_to_tiles(job.source, filling.level, tiles):
+            yield tile, None if pointer is None else seal(pointer)
     else:
         for tile, pixels in read_tiles(replace(job.source, reader=filling.reader), plan.grid, tiles):
             yield tile, None if pixels is None else encode_tile(plan.codec, pixels)

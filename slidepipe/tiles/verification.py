@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from slidepipe.errors import StoreError
+from slidepipe.provenance import fingerprint_file
 from slidepipe.storage.shards import is_stored, read_chunk, read_shard_index, shard_path
 from slidepipe.storage.tile_codec import decode_tile
 from slidepipe.tiles.store import PIXELS, STORED, StorePlan, read_store_plan
@@ -43,12 +44,25 @@ def verify_tiles(store: TileJob | Path | str, token: str, decode: bool = False) 
         )
     if not plan.is_complete:
         problems.append(f"{path} is incomplete")
+    problems += _check_slide(plan)
     expected = {block for block in plan.grid.blocks if _expected_tiles(plan, block).any()}
     for block in sorted(expected):
         problems += _check_block(plan, block, decode)
     known = {shard_path(path / PIXELS, plan.shard_index(block)) for block in expected}
     shards = {file for file in (path / PIXELS / "c").rglob("*") if file.is_file()}
     return problems + [f"{file} does not belong there" for file in sorted(shards - known)]
+
+
+def _check_slide(plan: StorePlan) -> list[str]:
+    """Check the file that a store refers to: there, of its size and of its content."""
+    file = plan.codec.outside
+    if file is None:
+        return []
+    if fault := file.find_fault():
+        return [f"{plan.path} refers to its slide, and {fault}"]
+    if fingerprint_file(Path(file.path)) != plan.attributes["slide"]["fingerprint"]:
+        return [f"{plan.path} refers to {file.path}, which was changed since"]
+    return []
 
 
 def _expected_tiles(plan: StorePlan, block: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
