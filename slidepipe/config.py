@@ -43,7 +43,7 @@ from slidepipe.validation import validate
 _MEMORY = re.compile(r"\d+(\.\d+)?\s*([kMGT]i?)?B")
 _PATHS = (
     ("slides", "folder"), ("slides", "paths"), ("slides", "annotations"), ("slides", "exclusions"),
-    ("inference", "model"),
+    ("inference", "model"), ("tiles", "stage_dir"),
 )  # fmt: skip
 """Settings that hold paths, which count from the folder of the file they stand in."""
 
@@ -232,7 +232,8 @@ def _settle(value: dict[str, Any], folder: Path) -> None:
 def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_absolute(item, folder) for item in value]
-    if not isinstance(value, str) or is_url(value):
+    # What begins with a variable is completed where it is used, which may be another machine.
+    if not isinstance(value, str) or is_url(value) or value.startswith("$"):
         return value
     # Not resolved: the name of a link is the name of the slide.
     return os.path.normpath(folder / Path(value).expanduser())

@@ -6,8 +6,9 @@ so it may run in this process, on a Dask worker or in a SLURM array, twice or af
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from slidepipe.lesions.detection import LesionSettings, detect_lesions
 from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features, largest_probability
 from slidepipe.lesions.lesion import read_lesions, write_lesions
 from slidepipe.provenance import fingerprint_file, software_versions
+from slidepipe.slides.staging import leave_stage, remove_staged, staged_slide
 from slidepipe.storage.publish import write_json
 from slidepipe.tiles.overview import write_overviews
 from slidepipe.tiles.store import open_tile_store, read_store_plan
@@ -41,6 +43,8 @@ class SlideStage:
     """Takes the job and a block; returns a small report with ``items`` and ``pixels`` for the rates."""
     finish: Callable[[Any], dict[str, Any]]
     """Takes the job; returns a summary, with ``outputs``: absolute paths of small files and their fingerprints."""
+    leave: Callable[[Any], None] | None = None
+    """Takes any of the jobs; called in every process once all slides are through, whatever became of them."""
 
 
 # ---- slides to tiles ----
@@ -55,27 +59,55 @@ class TilingJob:
     """Folder of the pictures."""
 
 
+@contextmanager
+def _read_staged(job: TileJob) -> Iterator[TileJob]:
+    """Have a job read its slide from a local copy, if that was asked for and is of use."""
+    settings = job.settings
+    if settings.stage_dir is None or settings.mode == "reference":
+        yield job
+        return
+    with staged_slide(job.source, Path(settings.stage_dir), job.slide_fingerprint) as source:
+        yield replace(job, source=source)
+
+
 def _begin_tiles(job: TilingJob) -> tuple[int, ...]:
-    blocks = begin_tiling(job.tiles)
-    plan = read_store_plan(Path(job.tiles.store))
-    with TolerantReader(job.tiles.source) as reader:
-        write_overviews(reader, plan.tissue, plan.grid, Path(job.overviews))
+    with _read_staged(job.tiles) as tiles:
+        blocks = begin_tiling(tiles)
+        plan = read_store_plan(Path(tiles.store))
+        with TolerantReader(tiles.source) as reader:
+            write_overviews(reader, plan.tissue, plan.grid, Path(job.overviews))
     return blocks
 
 
 def _tile_block(job: TilingJob, block: int) -> dict[str, Any]:
-    report = tile_block(job.tiles, block)
+    with _read_staged(job.tiles) as tiles:
+        report = tile_block(tiles, block)
     return {**report, "items": report["n_tiles"], "pixels": report["n_tiles"] * report["tile_px"] ** 2}
 
 
 def _finish_tiles(job: TilingJob) -> dict[str, Any]:
-    return finish_tiling(job.tiles)
+    # The slide itself is looked at once more: it must not have changed since it was copied.
+    summary = finish_tiling(job.tiles)
+    _forget_copy(job.tiles)
+    return summary
+
+
+def _forget_copy(job: TileJob) -> None:
+    if job.settings.stage_dir is not None:
+        remove_staged(job.source, Path(job.settings.stage_dir), job.slide_fingerprint)
+
+
+def _leave_tiles(job: TilingJob) -> None:
+    if job.tiles.settings.stage_dir is not None:
+        leave_stage(Path(job.tiles.settings.stage_dir))
 
 
 def _preview_tiles(job: TilingJob) -> dict[str, Any]:
-    _, mask, grid = plan_tiling(job.tiles)
-    with TolerantReader(job.tiles.source) as reader:
-        write_overviews(reader, mask, grid, Path(job.overviews))
+    with _read_staged(job.tiles) as tiles:
+        _, mask, grid = plan_tiling(tiles)
+        with TolerantReader(tiles.source) as reader:
+            write_overviews(reader, mask, grid, Path(job.overviews))
+    _forget_copy(job.tiles)
     return {"n_tiles": int(grid.is_tissue.sum()), "n_blocks": len(grid.blocks)}
 
 
@@ -208,9 +240,9 @@ def _no_block(job: object, block: int) -> dict[str, Any]:
     raise ValueError(f"this stage has no blocks, so there is no block {block}")
 
 
-PREVIEW = SlideStage("preview", 1, _no_blocks, _no_block, _preview_tiles)
+PREVIEW = SlideStage("preview", 1, _no_blocks, _no_block, _preview_tiles, _leave_tiles)
 """A slide becomes a picture of what would be cut, so that a person can look before it is."""
-TILE = SlideStage("tile", 2, _begin_tiles, _tile_block, _finish_tiles)
+TILE = SlideStage("tile", 2, _begin_tiles, _tile_block, _finish_tiles, _leave_tiles)
 """A slide becomes a tile store."""
 HEATMAP = SlideStage("heatmap", 1, _begin_heatmap, _heatmap_block, _finish_heatmap)
 """A tile store becomes a heatmap."""

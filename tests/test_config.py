@@ -83,6 +83,11 @@ def test_paths_count_from_the_file_and_built_in_names_are_no_paths(study: Path) 
     assert config.slides.exclusions == "camelyon16"
 
 
+def test_a_variable_at_the_beginning_of_a_path_is_left_to_the_machine_that_uses_it(study: Path) -> None:
+    assert _load(study, "tiles: {stage_dir: $TMPDIR/slides}").tiles.stage_dir == "$TMPDIR/slides"
+    assert _load(study, "tiles: {stage_dir: scratch}").tiles.stage_dir == str(study.parent / "scratch")
+
+
 def test_a_folder_may_have_the_name_of_a_built_in_list(study: Path) -> None:
     assert _load(study, "slides: camelyon16").slides.folder == str(study.parent / "camelyon16")
 

@@ -126,6 +126,8 @@ def run_slides(
     for key, outcome in executor.outcomes():
         ready.extendleft(line.advance(key, outcome))
         under_way = _hand_out(ready, executor, line, under_way - 1)
+    if stage.leave is not None and work:
+        executor.everywhere(stage.leave, work[0].job)
     watcher.stage_ends()
     return tuple(line.entries)
 

@@ -62,6 +62,18 @@ class Executor(Protocol):
         """
         ...
 
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function in every process that runs tasks, while none runs.
+
+        Parameters
+        ----------
+        function
+            What to call.
+        *arguments
+            With what.
+        """
+        ...
+
 
 class SerialExecutor:
     """Runs tasks one after the other in this process: the default of the library, and of every debugger."""
@@ -92,6 +104,18 @@ class SerialExecutor:
         while self._tasks:
             task = self._tasks.popleft()
             yield task.key, attempt(task.function, *task.arguments)
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function in this process.
+
+        Parameters
+        ----------
+        function
+            What to call.
+        *arguments
+            With what.
+        """
+        function(*arguments)
 
 
 class DaskExecutor:
@@ -137,6 +161,18 @@ class DaskExecutor:
         """
         for future in self._futures:
             yield self._keys.pop(str(future.key)), _outcome(future)
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function on every worker.
+
+        Parameters
+        ----------
+        function
+            What to call; pickled, as its arguments are.
+        *arguments
+            With what.
+        """
+        self._client.run(function, *arguments)
 
 
 def _outcome(future: Future[Any]) -> Outcome:

@@ -28,7 +28,7 @@ TRAIN_VERSION = 1
 """Part of the token of a trained model: raised whenever the same settings come to give other weights."""
 
 _SLIDE_STAGES = (TILE.name, HEATMAP.name, LESIONS.name, EXPORT.name)
-_WHERE_AND_HOW_FAST = {"device", "threads", "model"}
+_WHERE_AND_HOW_FAST = {"device", "threads", "model", "stage_dir"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _tile_work(study: Study, slide: CohortSlide, row: TissueRow) -> SlideWork:
         {
             "stage": [TILE.name, TILE.version],
             "slide": [source.slide_id, slide_fingerprint, source.reader, source.mpp],
-            "settings": [study.config.tiles, row.settings],
+            "settings": [_what(asdict(study.config.tiles)), row.settings],
             "mask": None if mask is None else fingerprint_file(Path(mask)),
         }
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,13 +34,22 @@ class _Loan:
     borrowers: int = 0
 
 
+_Loans = OrderedDict[_Key, _Loan]
+"""Readers of one thread, the one used longest ago first."""
+
+
 class _Shelf(threading.local):
-    """Readers of this thread, the one used longest ago first."""
+    """Readers of this thread."""
 
     def __init__(self) -> None:
-        self.loans: OrderedDict[_Key, _Loan] = OrderedDict()
+        self.loans = _Loans()
+        with _guard:
+            _all_loans[id(self.loans)] = self.loans
 
 
+_guard = threading.RLock()
+"""Held while readers are put on a shelf or taken from it, since `close_slides_in` looks at those of all threads."""
+_all_loans: weakref.WeakValueDictionary[int, _Loans] = weakref.WeakValueDictionary()
 _shelf = _Shelf()
 
 
@@ -67,27 +77,57 @@ def borrow_slide(source: SlideSource) -> Iterator[SlideReader]:
     """
     loans = _shelf.loans
     key = _key(source)
-    if key not in loans:
-        loans[key] = _Loan(open_slide(source))
-    loans.move_to_end(key)
-    loan = loans[key]
-    loan.borrowers += 1
-    _close_idle(loans, keep=OPEN_SLIDES)
+    loan = _take(loans, key) or _put(loans, key, _Loan(open_slide(source)))
     try:
         yield loan.reader
     except BaseException:
-        if loans.get(key) is loan:
-            del loans[key]
+        with _guard:
+            if loans.get(key) is loan:
+                del loans[key]
         raise
     finally:
-        loan.borrowers -= 1
-        if loan.borrowers == 0 and loans.get(key) is not loan:
-            loan.reader.close()
+        with _guard:
+            loan.borrowers -= 1
+            if loan.borrowers == 0 and loans.get(key) is not loan:
+                loan.reader.close()
+
+
+def _take(loans: _Loans, key: _Key) -> _Loan | None:
+    with _guard:
+        loan = loans.get(key)
+        return None if loan is None else _put(loans, key, loan)
+
+
+def _put(loans: _Loans, key: _Key, loan: _Loan) -> _Loan:
+    with _guard:
+        loans[key] = loan
+        loans.move_to_end(key)
+        loan.borrowers += 1
+        _close_idle(loans, keep=OPEN_SLIDES)
+    return loan
 
 
 def close_borrowed() -> None:
     """Close the slides that this thread keeps open and nobody uses, for example before their files are replaced."""
-    _close_idle(_shelf.loans, keep=0)
+    with _guard:
+        _close_idle(_shelf.loans, keep=0)
+
+
+def close_slides_in(folder: Path) -> None:
+    """Close the slides below a folder that any thread of this process keeps open and nobody uses.
+
+    Parameters
+    ----------
+    folder
+        The folder, which is about to be deleted: the space of a deleted file is free when nobody has it open.
+    """
+    with _guard:
+        for loans in list(_all_loans.values()):
+            for key, loan in list(loans.items()):
+                is_inside = not is_url(key[1].path) and Path(key[1].path).is_relative_to(folder)
+                if is_inside and loan.borrowers == 0 and key[0] == os.getpid():
+                    loan.reader.close()
+                    del loans[key]
 
 
 def _key(source: SlideSource) -> _Key:
@@ -97,7 +137,7 @@ def _key(source: SlideSource) -> _Key:
     return (os.getpid(), source, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-def _close_idle(loans: OrderedDict[_Key, _Loan], keep: int) -> None:
+def _close_idle(loans: _Loans, keep: int) -> None:
     for key, loan in list(loans.items()):
         if len(loans) <= keep:
             return

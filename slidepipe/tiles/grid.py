@@ -52,6 +52,11 @@ class TileSettings:
     shape."""
     max_damaged: Annotated[float, Ge(0), Le(1)] = 0.01
     """Share of the tissue tiles that may be damaged before the slide fails."""
+    stage_dir: str | None = None
+    """Scratch folder on the machine that cuts, for slides on slow or far storage: each slide is copied there first,
+    and the copy is removed afterwards. It needs room for two slides per worker, and may begin with a variable of the
+    workers' environment, as in ``$TMPDIR/slides``. None, and the mode ``reference``, read slides where they lie.
+    Changes no byte of a store."""
 
     def __post_init__(self) -> None:
         if self.mode in {"copy", "reference"} and self.codec == "zstd":

@@ -355,4 +355,5 @@ def _encoding(settings: TileSettings) -> TileCodec:
 
 def _settings(job: TileJob) -> dict[str, Any]:
     mask = None if job.tissue_mask is None else fingerprint_file(Path(job.tissue_mask))
-    return {"tiles": asdict(job.settings), "tissue": asdict(job.tissue), "tissue_mask": mask}
+    tiles = {name: value for name, value in asdict(job.settings).items() if name != "stage_dir"}
+    return {"tiles": tiles, "tissue": asdict(job.tissue), "tissue_mask": mask}

@@ -120,6 +120,16 @@ def test_slides_under_way_go_before_new_ones_and_few_tasks_wait(tmp_path: Path):
     assert first_finish < last_begin
 
 
+def test_every_process_is_told_once_that_all_slides_are_through(tmp_path: Path):
+    told: list[object] = []
+    stage = SlideStage("trial", 1, begin, block, finish, told.append)
+    jobs = work({"blocks": 1, "fails": 0}, {"blocks": 2})
+    run_slides(stage, jobs, SerialExecutor(), Journal(tmp_path), Notes())
+    assert told == [jobs[0].job]
+    run_slides(stage, [], SerialExecutor(), Journal(tmp_path), Notes())
+    assert len(told) == 1
+
+
 def test_attempts_at_the_same_work_are_counted(tmp_path: Path):
     jobs = work({"blocks": 1, "fails": 0})
     for attempts in (1, 2, 3):

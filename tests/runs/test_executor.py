@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from slidepipe.config import ClusterSettings
 from slidepipe.errors import RunError
 from slidepipe.runs.cluster import open_executor, usable_cores
-from slidepipe.runs.executor import Executor, Task, TaskKey
+from slidepipe.runs.executor import Executor, SerialExecutor, Task, TaskKey
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -48,6 +49,17 @@ def test_a_task_that_raises_comes_back_as_a_failure(executor: Executor):
     ((_, outcome),) = executor.outcomes()
     assert outcome.failure is not None
     assert outcome.failure.kind == "ValueError"
+
+
+def _leave_a_note(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+
+
+def test_a_function_is_called_in_every_process(executor: Executor, tmp_path: Path):
+    executor.everywhere(_leave_a_note, tmp_path)
+    notes = {int(note.name) for note in tmp_path.iterdir()}
+    assert len(notes) == executor.workers
+    assert (os.getpid() in notes) == isinstance(executor, SerialExecutor)
 
 
 def test_a_task_that_takes_its_worker_down_is_a_failure_and_the_rest_go_on():

@@ -81,6 +81,7 @@ def test_a_second_run_does_nothing(finished: Study):
             {"heatmap", "lesions", "predict", "evaluate", "export", "qupath", "report"},
         ),
         ("inference.threads=2", set()),
+        ("tiles.stage_dir=scratch", set()),
     ],
 )
 def test_a_changed_setting_redoes_what_depends_on_it(again: Study, override: str, redone: set[str]):
