@@ -1,5 +1,7 @@
-"""What every test may use: the shared test data, where it lies beside the checkout."""
+"""What every test may use: the shared test data, where it lies beside the checkout, and a real SLURM where one runs."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,18 @@ def shared_data() -> Path:
     if not _SHARED_DATA.is_dir():
         pytest.skip("test data is missing: the folder shared/data is expected beside the checkout")
     return _SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def slurm() -> None:
+    """A SLURM that takes jobs (`sbatch`, `squeue`); skips where none answers. `.ci/start_slurm.sh` starts one."""
+    if shutil.which("sinfo") is None:
+        pytest.skip("SLURM is missing: there is no sinfo here; .ci/start_slurm.sh sets one up, as root")
+    try:
+        nodes = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("SLURM is not running: sinfo does not answer within 20 s")
+    if not any(line.startswith(("idle", "mixed", "allocated")) for line in nodes.stdout.splitlines()):
+        pytest.skip(f"SLURM has no node that takes jobs: {(nodes.stdout + nodes.stderr).strip()}")
