@@ -7,6 +7,7 @@ import logging
 import click
 
 import slidepipe
+from slidepipe.commands import array_commands as arrays
 from slidepipe.commands import inspection_commands as inspection
 from slidepipe.commands import result_commands as results
 from slidepipe.commands import study_commands as study
@@ -37,6 +38,7 @@ def main(verbose: bool) -> None:
 for _command in (
     study.demo,
     study.run,
+    study.begin,
     study.tile,
     study.train,
     study.heatmap,
@@ -51,5 +53,11 @@ for _command in (
     inspection.status,
     inspection.verify,
     inspection.doctor,
+    arrays.tile_begin,
+    arrays.tile_block,
+    arrays.tile_finish,
+    arrays.heatmap_begin,
+    arrays.heatmap_block,
+    arrays.heatmap_finish,
 ):
     main.add_command(_command)

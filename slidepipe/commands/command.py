@@ -43,7 +43,7 @@ def command(function: Callable[..., Any]) -> click.Command:
     return click.command(name=function.__name__.replace("_", "-"))(call)
 
 
-def run_stage(name: str, run_folder: Path, overrides: Sequence[str]) -> bool:
+def run_stage(name: str, run_folder: Path, overrides: Sequence[str], slide_ids: Sequence[str] = ()) -> bool:
     """Take the slides of a run through one stage.
 
     Parameters
@@ -54,6 +54,8 @@ def run_stage(name: str, run_folder: Path, overrides: Sequence[str]) -> bool:
         Run directory of a study that was begun.
     overrides
         Settings to change, ``section.key=value``.
+    slide_ids
+        Slides to work on; none for all.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def run_stage(name: str, run_folder: Path, overrides: Sequence[str]) -> bool:
     from slidepipe.runs.pipeline import run_stages
     from slidepipe.runs.study import open_study
 
-    return run_stages(open_study(run_folder, overrides), (name,), console())
+    return run_stages(open_study(run_folder, overrides).choose(slide_ids), (name,), console())
 
 
 def with_workers(overrides: Sequence[str], workers: int | None) -> list[str]:
@@ -82,6 +84,24 @@ def with_workers(overrides: Sequence[str], workers: int | None) -> list[str]:
         All settings to change.
     """
     return [*overrides, *([f"cluster.workers={workers}"] if workers else [])]
+
+
+def with_model(overrides: Sequence[str], model: Path | None) -> list[str]:
+    """Add the option ``--model`` to the settings that are changed.
+
+    Parameters
+    ----------
+    overrides
+        Settings to change, ``section.key=value``.
+    model
+        Folder of a model; None changes nothing.
+
+    Returns
+    -------
+    list of str
+        All settings to change.
+    """
+    return [*overrides, *([f"inference.model={model.absolute()}"] if model is not None else [])]
 
 
 def console() -> Console:

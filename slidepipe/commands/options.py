@@ -26,6 +26,18 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Change a setting, as in tiles.mpp=0.5; repeatable.",
 )
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of another model than the run's own.",
+)
+slides_option = click.option(
+    "--slide",
+    "slide_ids",
+    multiple=True,
+    metavar="ID",
+    help="Only this slide of a study that was begun; repeatable.",
+)
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Short for --set cluster.workers=N. Default: one per core."
 )

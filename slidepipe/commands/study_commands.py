@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from slidepipe.commands.command import command, console, run_stage, with_workers
-from slidepipe.commands.options import run_option, set_option, workers_option
+from slidepipe.commands.command import command, console, run_stage, with_model, with_workers
+from slidepipe.commands.options import model_option, run_option, set_option, slides_option, workers_option
+
+if TYPE_CHECKING:
+    from slidepipe.runs.study import Study
 
 _CONFIG_SUFFIXES = {".yaml", ".yml"}
 
@@ -53,33 +57,82 @@ def run(config: Path, run_folder: Path | None, overrides: Sequence[str], workers
 
 
 @command
+@click.argument("inputs", nargs=-1, required=True, metavar="CONFIG | SLIDES...")
+@run_option
+@set_option
+def begin(inputs: tuple[str, ...], run_folder: Path, overrides: Sequence[str]) -> None:
+    """Only look for the slides: makes the run directory with cohort.csv and tissue.csv.
+
+    For a look before anything is done, and for workflow managers that call the stages themselves.
+    """
+    from slidepipe.runs.plan import fill_tissue_table
+
+    study = study_to_tile(inputs, run_folder, overrides, ())
+    fill_tissue_table(study)
+    click.echo(f"{len(study.slides)} slides, see {study.folder.cohort}")
+
+
+@command
 @click.argument("inputs", nargs=-1, metavar="[CONFIG | SLIDES...]")
 @run_option
 @click.option("--preview", is_flag=True, help="Only draw what would be cut, into overviews/.")
+@slides_option
 @set_option
 @workers_option
 def tile(
-    inputs: tuple[str, ...], run_folder: Path, preview: bool, overrides: Sequence[str], workers: int | None
+    inputs: tuple[str, ...],
+    run_folder: Path,
+    preview: bool,
+    slide_ids: tuple[str, ...],
+    overrides: Sequence[str],
+    workers: int | None,
 ) -> bool:
     """Find tissue and cut it into tiles: one Zarr store per slide.
 
     Give a study's CONFIG, or just SLIDES, or nothing to go on with a run.
     """
-    from slidepipe.config import load_config
     from slidepipe.runs.pipeline import run_stages
-    from slidepipe.runs.study import begin_study, resume_study
 
-    overrides = with_workers(overrides, workers)
-    if not inputs:
-        study = resume_study(run_folder, overrides)
-    elif len(inputs) == 1 and Path(inputs[0]).suffix.lower() in _CONFIG_SUFFIXES:
-        study = begin_study(run_folder, load_config(Path(inputs[0]), overrides))
-    else:
-        import json
-
-        slides = f"slides={json.dumps(list(inputs))}"
-        study = begin_study(run_folder, load_config(None, [slides, *overrides]))
+    study = study_to_tile(inputs, run_folder, with_workers(overrides, workers), slide_ids)
     return run_stages(study, ("preview" if preview else "tile",), console())
+
+
+def study_to_tile(
+    inputs: tuple[str, ...], run_folder: Path, overrides: Sequence[str], slide_ids: tuple[str, ...]
+) -> Study:
+    """Begin a study, or go on with one, as the first stage does.
+
+    Parameters
+    ----------
+    inputs
+        A configuration, or slides, or nothing.
+    run_folder
+        Run directory.
+    overrides
+        Settings to change, ``section.key=value``.
+    slide_ids
+        Slides to work on, of a study that was begun; none for all.
+
+    Returns
+    -------
+    Study
+        Saved in its run directory.
+    """
+    from slidepipe.config import load_config
+    from slidepipe.runs.study import begin_study, open_study, resume_study
+
+    if slide_ids:
+        if inputs:
+            raise click.UsageError("--slide ID is for a study that was begun: leave out CONFIG and SLIDES")
+        return open_study(run_folder, overrides).choose(slide_ids)
+    if not inputs:
+        return resume_study(run_folder, overrides)
+    if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in _CONFIG_SUFFIXES:
+        return begin_study(run_folder, load_config(Path(inputs[0]), overrides))
+    import json
+
+    slides = f"slides={json.dumps(list(inputs))}"
+    return begin_study(run_folder, load_config(None, [slides, *overrides]))
 
 
 @command
@@ -92,18 +145,19 @@ def train(run_folder: Path, overrides: Sequence[str]) -> bool:
 
 @command
 @run_option
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of another model than the run's own.",
-)
+@model_option
+@slides_option
 @set_option
 @workers_option
-def heatmap(run_folder: Path, model: Path | None, overrides: Sequence[str], workers: int | None) -> bool:
+def heatmap(
+    run_folder: Path,
+    model: Path | None,
+    slide_ids: tuple[str, ...],
+    overrides: Sequence[str],
+    workers: int | None,
+) -> bool:
     """Compute the tumour probability over each slide."""
-    if model is not None:
-        overrides = [*overrides, f"inference.model={model.absolute()}"]
-    return run_stage("heatmap", run_folder, with_workers(overrides, workers))
+    return run_stage("heatmap", run_folder, with_model(with_workers(overrides, workers), model), slide_ids)
 
 
 @command

@@ -121,7 +121,9 @@ def run_slides(
     watcher.stage_begins(stage.name, len(work))
     line = _Line(stage, journal, watcher)
     ready = deque(Task(TaskKey("begin", index), stage.begin, (item.job,)) for index, item in enumerate(work))
-    line.slides = {index: _Progress(item, _attempts(journal, stage, item)) for index, item in enumerate(work)}
+    line.slides = {
+        index: _Progress(item, attempt_number(journal, stage, item)) for index, item in enumerate(work)
+    }
     under_way = _hand_out(ready, executor, line, 0)
     for key, outcome in executor.outcomes():
         ready.extendleft(line.advance(key, outcome))
@@ -132,7 +134,23 @@ def run_slides(
     return tuple(line.entries)
 
 
-def _attempts(journal: Journal, stage: SlideStage, item: SlideWork) -> int:
+def attempt_number(journal: Journal, stage: SlideStage, item: SlideWork) -> int:
+    """Count how often a slide's work was begun.
+
+    Parameters
+    ----------
+    journal
+        What became of it before.
+    stage
+        The stage.
+    item
+        The work; with another token it is other work.
+
+    Returns
+    -------
+    int
+        1 for the first time.
+    """
     entry = journal.read(stage.name, item.slide_id)
     return entry.attempts + 1 if entry is not None and entry.token == item.token else 1
 

@@ -17,6 +17,7 @@
       export/              a QuPath project, OME-TIFF, GeoJSON, challenge CSV
       report.html
       journal/             what became of every slide in every stage
+      arrays/              where stages run as job arrays: which task does what, and what became of it
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class RunFolder:
     def journal(self) -> Path:
         """Folder of the journal."""
         return self.root / "journal"
+
+    @property
+    def arrays(self) -> Path:
+        """Folder of what job arrays have to do and have done."""
+        return self.root / "arrays"
 
     def tiles(self, slide_id: str) -> Path:
         """Return the tile store of a slide.

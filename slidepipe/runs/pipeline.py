@@ -10,8 +10,6 @@ from functools import cache
 
 from rich.console import Console
 
-from slidepipe.errors import StoreError
-from slidepipe.heatmaps.store import read_heatmap_plan
 from slidepipe.runs.closing import print_closing
 from slidepipe.runs.cluster import open_executor
 from slidepipe.runs.engine import SlideWork, Watcher, run_slides
@@ -20,16 +18,21 @@ from slidepipe.runs.executor import Executor
 from slidepipe.runs.exporting import run_qupath_project, scanned_areas
 from slidepipe.runs.journal import COHORT, Entry
 from slidepipe.runs.mining import run_mining
-from slidepipe.runs.plan import Unplanned, plan_exports, plan_heatmaps, plan_lesions, plan_tiles, tissue_rows
+from slidepipe.runs.pending import refuse, still_to_do
+from slidepipe.runs.plan import (
+    Unplanned,
+    fill_tissue_table,
+    plan_exports,
+    plan_heatmaps,
+    plan_lesions,
+    plan_tiles,
+)
 from slidepipe.runs.prediction import run_prediction
 from slidepipe.runs.progress import ConsoleWatcher
 from slidepipe.runs.reporting import run_report
-from slidepipe.runs.steps import outputs_are_there
 from slidepipe.runs.study import Study
 from slidepipe.runs.training import run_training
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, PREVIEW, TILE, SlideStage
-from slidepipe.tiles.tiling import is_tiled
-from slidepipe.tiles.tissue_csv import write_tissue_table
 
 STAGES = ("tile", "train", "heatmap", "predict", "evaluate", "export", "report")
 """Names of the stages, in order."""
@@ -88,16 +91,15 @@ def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
 
 
 def _tile(line: _Line) -> list[Entry]:
-    study = line.study
-    work, unplanned = plan_tiles(study)
-    write_tissue_table(study.folder.tissue_table, tissue_rows(study), study.config.tissue)
+    work, unplanned = plan_tiles(line.study)
+    fill_tissue_table(line.study)
     refused = [_refuse(line, TILE, item) for item in unplanned]
-    return refused + _run_pending(line, TILE, work, lambda item: is_tiled(item.job.tiles))
+    return refused + _run_pending(line, TILE, work)
 
 
 def _preview(line: _Line) -> list[Entry]:
     work, unplanned = plan_tiles(line.study)
-    write_tissue_table(line.study.folder.tissue_table, tissue_rows(line.study), line.study.config.tissue)
+    fill_tissue_table(line.study)
     refused = [_refuse(line, PREVIEW, item) for item in unplanned]
     return refused + list(run_slides(PREVIEW, work, line.executor(), line.study.journal, line.watcher))
 
@@ -107,7 +109,7 @@ def _train(line: _Line) -> list[Entry]:
 
 
 def _heatmap(line: _Line) -> list[Entry]:
-    return _run_pending(line, HEATMAP, plan_heatmaps(line.study), lambda item: _has_heatmap(line.study, item))
+    return _run_pending(line, HEATMAP, plan_heatmaps(line.study))
 
 
 def _mine(line: _Line) -> list[Entry]:
@@ -123,9 +125,7 @@ def _mine(line: _Line) -> list[Entry]:
 
 
 def _predict(line: _Line) -> list[Entry]:
-    found = _run_pending(
-        line, LESIONS, plan_lesions(line.study), lambda item: _has_files(line.study, LESIONS, item)
-    )
+    found = _run_pending(line, LESIONS, plan_lesions(line.study))
     predicted = run_prediction(line.study)
     for entry in predicted:
         if entry.state == "done":
@@ -140,7 +140,7 @@ def _evaluate(line: _Line) -> list[Entry]:
 def _export(line: _Line) -> list[Entry]:
     areas = scanned_areas(line.study)
     work = plan_exports(line.study, {name: area[:2] if area else (0, 0) for name, area in areas.items()})
-    written = _run_pending(line, EXPORT, work, lambda item: _has_files(line.study, EXPORT, item))
+    written = _run_pending(line, EXPORT, work)
     return written + run_qupath_project(line.study)
 
 
@@ -161,34 +161,14 @@ _RUN: dict[str, Callable[[_Line], list[Entry]]] = {
 }
 
 
-def _run_pending(
-    line: _Line, stage: SlideStage, work: Sequence[SlideWork], is_there: Callable[[SlideWork], bool]
-) -> list[Entry]:
-    """Run a stage on the slides whose journal entry or output is not what it should be."""
-    pending = []
-    for item in work:
-        entry = line.study.journal.read(stage.name, item.slide_id)
-        if entry is None or entry.state != "done" or entry.token != item.token or not is_there(item):
-            pending.append(item)
+def _run_pending(line: _Line, stage: SlideStage, work: Sequence[SlideWork]) -> list[Entry]:
+    pending = still_to_do(line.study, stage, work)
     if not pending:
         return []
     return list(run_slides(stage, pending, line.executor(), line.study.journal, line.watcher))
 
 
 def _refuse(line: _Line, stage: SlideStage, item: Unplanned) -> Entry:
-    entry = Entry(stage.name, item.slide_id, "failed", "", time.time(), failure=item.failure)
-    line.study.journal.write(entry)
+    entry = refuse(line.study, stage, item)
     line.watcher.slide_done(entry)
     return entry
-
-
-def _has_heatmap(study: Study, item: SlideWork) -> bool:
-    try:
-        return read_heatmap_plan(study.folder.heatmap(item.slide_id), item.token).is_complete
-    except StoreError:
-        return False
-
-
-def _has_files(study: Study, stage: SlideStage, item: SlideWork) -> bool:
-    entry = study.journal.read(stage.name, item.slide_id)
-    return entry is not None and outputs_are_there(study, entry)

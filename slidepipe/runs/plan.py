@@ -22,7 +22,7 @@ from slidepipe.slides.cohort import CohortSlide
 from slidepipe.slides.opening import fingerprint_slide
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, TILE, ExportJob, HeatmapJob, LesionJob, TilingJob
 from slidepipe.tiles.tiling import TileJob
-from slidepipe.tiles.tissue_csv import TissueRow, read_tissue_table
+from slidepipe.tiles.tissue_csv import TissueRow, read_tissue_table, write_tissue_table
 
 TRAIN_VERSION = 1
 """Part of the token of a trained model: raised whenever the same settings come to give other weights."""
@@ -40,7 +40,7 @@ class Unplanned:
 
 
 def tissue_rows(study: Study) -> dict[str, TissueRow]:
-    """Return the tissue settings of every slide: the study's, or those of its row in ``tissue.csv``.
+    """Return the tissue settings of every slide that takes part: the study's, or those of its row in ``tissue.csv``.
 
     Parameters
     ----------
@@ -60,7 +60,27 @@ def tissue_rows(study: Study) -> dict[str, TissueRow]:
     table = study.folder.tissue_table
     edited = read_tissue_table(table, study.config.tissue) if table.is_file() else {}
     plain = TissueRow(study.config.tissue)
-    return {slide.source.slide_id: edited.get(slide.source.slide_id, plain) for slide in study.slides}
+    return {slide.source.slide_id: edited.get(slide.source.slide_id, plain) for slide in study.taking_part}
+
+
+def fill_tissue_table(study: Study) -> None:
+    """Write ``tissue.csv``, a row for every slide that takes part; what somebody wrote into it stays.
+
+    A study with chosen slides only makes a table that is missing: others may be at the same work.
+
+    Parameters
+    ----------
+    study
+        The study.
+
+    Raises
+    ------
+    ConfigError
+        If the table that is there cannot be used.
+    """
+    table = study.folder.tissue_table
+    if study.chosen is None or not table.is_file():
+        write_tissue_table(table, tissue_rows(study), study.config.tissue)
 
 
 def plan_tiles(study: Study) -> tuple[list[SlideWork], list[Unplanned]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slidepipe.config import StudyConfig, dump_config, load_config
@@ -22,6 +22,8 @@ class Study:
     folder: RunFolder
     config: StudyConfig
     cohort: Cohort
+    chosen: frozenset[str] | None = None
+    """Slides to work on now; None for all that take part."""
 
     @property
     def journal(self) -> Journal:
@@ -29,9 +31,42 @@ class Study:
         return Journal(self.folder.journal)
 
     @property
-    def slides(self) -> tuple[CohortSlide, ...]:
-        """Slides that take part; those that the exclusion list takes out of everything do not."""
+    def taking_part(self) -> tuple[CohortSlide, ...]:
+        """All slides of the study but those that the exclusion list takes out of everything."""
         return tuple(slide for slide in self.cohort.slides if "all" not in slide.excluded)
+
+    @property
+    def slides(self) -> tuple[CohortSlide, ...]:
+        """Slides to work on: all that take part, or those chosen among them."""
+        if self.chosen is None:
+            return self.taking_part
+        return tuple(slide for slide in self.taking_part if slide.source.slide_id in self.chosen)
+
+    def choose(self, slide_ids: Iterable[str]) -> Study:
+        """Return the same study with only some of its slides to work on.
+
+        Parameters
+        ----------
+        slide_ids
+            Names of slides; none for all.
+
+        Returns
+        -------
+        Study
+            Writes into the same run directory.
+
+        Raises
+        ------
+        RunError
+            If the study has no such slide, or it is excluded.
+        """
+        chosen = frozenset(slide_ids)
+        if unknown := sorted(chosen - {slide.source.slide_id for slide in self.taking_part}):
+            raise RunError(
+                f"{', '.join(unknown)}: no slide of {self.folder.root}, or an excluded one: its slides are listed in "
+                f"{self.folder.cohort}"
+            )
+        return replace(self, chosen=chosen or None)
 
 
 def begin_study(root: Path, config: StudyConfig) -> Study:
