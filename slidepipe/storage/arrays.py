@@ -1,7 +1,8 @@
 """Zarr v3 metadata of the arrays in a store, and small arrays that fit into one chunk.
 
-Metadata is written as JSON here and read back by Zarr: what stands in ``zarr.json`` is then the same
-whichever version of Zarr is installed, and is published by rename like every other file.
+Metadata is written as JSON here, so that what stands in ``zarr.json`` is the same whichever version of Zarr is
+installed, and is published by rename like every other file. Small arrays are read here as well: every block of a store
+begins with one, and Zarr takes longer to open it than a block takes to copy its tiles.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from slidepipe.geometry import ceil_div
 from slidepipe.storage.byte_ranges import register_byte_range_codec
 from slidepipe.storage.jpeg_codec import register_jpeg_codec
 from slidepipe.storage.publish import read_json, write_bytes, write_json
-from slidepipe.storage.tile_codec import seal
+from slidepipe.storage.tile_codec import seal, unseal
 
 METADATA = "zarr.json"
 _ZSTD_LEVEL = 3
+_SMALL_CODECS: list[dict[str, Any]] = [
+    {"name": "bytes"},
+    {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL, "checksum": False}},
+    {"name": "crc32c"},
+]
 
 
 def write_group(path: Path, attributes: dict[str, Any]) -> None:
@@ -170,16 +176,19 @@ def write_small_array(path: Path, values: NDArray[Any], dimension_names: Sequenc
         raise ValueError(
             f"expected uint8 and at least one element, got {values.dtype} of shape {values.shape}"
         )
-    zstd = {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL, "checksum": False}}
-    metadata = {
-        "data_type": "uint8",
-        "fill_value": 0,
-        "codecs": [{"name": "bytes"}, zstd, {"name": "crc32c"}],
-        "dimension_names": list(dimension_names),
-    }
     chunk = seal(bytes(imagecodecs.zstd_encode(values.tobytes(), level=_ZSTD_LEVEL)))
     write_bytes(path.joinpath("c", *["0"] * values.ndim), chunk)
-    write_json(path / METADATA, _metadata(values.shape, values.shape, metadata))
+    write_json(path / METADATA, _metadata(values.shape, values.shape, _small(dimension_names)))
+
+
+def _small(dimension_names: Sequence[str]) -> dict[str, Any]:
+    """Return what is the same in the metadata of all small arrays."""
+    return {
+        "data_type": "uint8",
+        "fill_value": 0,
+        "codecs": _SMALL_CODECS,
+        "dimension_names": list(dimension_names),
+    }
 
 
 def _metadata(shape: Sequence[int], chunk: Sequence[int], metadata: dict[str, Any]) -> dict[str, Any]:
@@ -238,12 +247,19 @@ def read_small_array(path: Path) -> NDArray[np.uint8]:
     StoreError
         If it is missing or damaged.
     """
-    array = open_array(path)
-    missing = path.joinpath("c", *["0"] * array.ndim)
-    if not missing.is_file():
-        raise StoreError(f"{missing} is missing")
     try:
-        values = np.asarray(array[...])
-    except (OSError, ValueError, RuntimeError) as error:
+        shape = _small_shape(read_json(path / METADATA))
+        chunk = path.joinpath("c", *["0"] * len(shape)).read_bytes()
+        values = np.frombuffer(imagecodecs.zstd_decode(unseal(chunk)), dtype=np.uint8).reshape(shape)
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, StoreError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
-    return values.astype(np.uint8, copy=False)
+    return values.copy()
+
+
+def _small_shape(metadata: dict[str, Any]) -> tuple[int, ...]:
+    shape = tuple(int(side) for side in metadata["shape"])
+    if metadata != _metadata(shape, shape, _small(metadata.get("dimension_names") or ())):
+        raise ValueError(f"{METADATA} describes another kind of array")
+    return shape

@@ -185,7 +185,7 @@ def unseal(chunk: bytes) -> bytes:
     """
     data = chunk[:-_CRC_BYTES]
     if seal(data) != chunk:
-        raise StoreError(f"a tile of {len(chunk)} bytes does not match its checksum")
+        raise StoreError(f"a chunk of {len(chunk)} bytes does not match its checksum")
     return data
 
 

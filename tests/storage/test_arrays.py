@@ -82,6 +82,12 @@ def test_a_changed_small_array_is_found(tmp_path: Path) -> None:
         read_small_array(tmp_path)
 
 
+def test_an_array_that_is_not_small_is_not_read_as_one(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path, data=np.ones((4, 4), np.uint8), chunks=(2, 2))
+    with pytest.raises(StoreError, match="describes another kind of array"):
+        read_small_array(tmp_path)
+
+
 def test_attributes_come_back_and_zarr_sees_a_group(tmp_path: Path) -> None:
     write_group(tmp_path, {"answer": 42})
     assert read_attributes(tmp_path) == {"answer": 42}
