@@ -1,4 +1,4 @@
-"""JPEG streams without what is not picture: comments, camera data and whatever follows the end.
+"""The segments of JPEG streams, and streams without what is not picture: comments, camera data, what follows the end.
 
 A tile that is copied as it is takes its segments along, and scanners have been seen to write texts there. Which
 segments there are: ITU-T T.81, annex B; what APP0 (JFIF) and APP14 (Adobe) say of the colours is needed for decoding.
@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_SOI, _EOI, _SOS, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_TEXTS = frozenset({_COMMENT, *range(0xE1, 0xF0)} - {0xEE})
+SOI, EOI, SOS, DRI = 0xD8, 0xD9, 0xDA, 0xDD
+"""Start and end of the image, start of a scan, restart interval."""
+COMPRESSED = 0
+"""Stands for the marker of compressed data, which have none."""
+TEXTS = frozenset({0xFE, *range(0xE1, 0xF0)} - {0xEE})
 """Comments and application data, but for those that say what the colours mean."""
 
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The first marker after compressed data: not a stuffed 0xFF, not a restart, not a fill byte."""
+
+Segment = tuple[int, int, int]
+"""Marker, start and end. Fill bytes before a marker belong to its segment."""
 
 
 def without_texts(stream: bytes) -> bytes:
@@ -37,21 +43,31 @@ def without_texts(stream: bytes) -> bytes:
     """
     if not stream:
         return stream
-    kept = [stream[start:end] for marker, start, end in _segments(stream) if marker not in _TEXTS]
+    kept = [stream[start:end] for marker, start, end in segments(stream) if marker not in TEXTS]
     return stream if sum(map(len, kept)) == len(stream) else b"".join(kept)
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Give marker, start and end of each segment; compressed data belong to the start-of-scan before them.
+def segments(stream: bytes) -> Iterator[Segment]:
+    """Find the segments of a JPEG stream, compressed data among them.
+
+    Parameters
+    ----------
+    stream
+        The stream; what follows its end-of-image marker is not looked at.
+
+    Yields
+    ------
+    tuple
+        Marker, start and end of each segment, in order; each is looked for when it is asked for.
 
     Raises
     ------
     ValueError
         If the segments do not follow each other.
     """
-    if stream[:2] != bytes((0xFF, _SOI)):
+    if stream[:2] != bytes((0xFF, SOI)):
         raise ValueError("a JPEG stream begins with FF D8")
-    yield _SOI, 0, 2
+    yield SOI, 0, 2
     at = 2
     while True:
         start = at
@@ -60,17 +76,18 @@ def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
         if at + 2 > len(stream) or stream[at] != 0xFF:
             raise ValueError(f"a segment was expected at byte {at} of {len(stream)}")
         marker = stream[at + 1]
-        if marker == _EOI:
+        if marker == EOI:
             yield marker, start, at + 2
             return
         length = int.from_bytes(stream[at + 2 : at + 4], "big")
         end = at + 2 + length
         if length < 2 or end > len(stream):
             raise ValueError(f"the segment at byte {at} reaches beyond the {len(stream)} bytes")
-        if marker == _SOS:
-            following = _AFTER_SCAN.search(stream, end)
-            if following is None:
-                raise ValueError("the stream has no end-of-image marker")
-            end = following.start()
         yield marker, start, end
         at = end
+        if marker == SOS:
+            following = _AFTER_SCAN.search(stream, at)
+            if following is None:
+                raise ValueError("premature end of the JPEG stream")
+            yield COMPRESSED, at, following.start()
+            at = following.start()

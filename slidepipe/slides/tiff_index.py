@@ -50,6 +50,11 @@ class JpegLevel:
     colour_space: ColourSpace
     """What the components mean, whatever markers in the stream say."""
 
+    @property
+    def components(self) -> int:
+        """Number of components."""
+        return 1 if self.colour_space == "GRAYSCALE" else 3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TiffIndex:

@@ -4,7 +4,7 @@ Tiles are read with one call each and decoded straight into RGB. OpenSlide spend
 canvas, which tiles that do not overlap do not need.
 
 One difference: libjpeg can decode around damage inside a tile. OpenSlide takes its warnings for errors; imagecodecs
-does not pass them on. A tile that is cut short or lacks its end is noticed here, flipped bits inside it are not.
+does not pass them on. What is noticed here instead, and what is not, stands in `slidepipe.slides.jpeg_checks`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.errors import RegionReadError
+from slidepipe.slides.jpeg_checks import StreamCheck
 from slidepipe.slides.levels import WHITE, damaged_region, read_padded
 from slidepipe.slides.pixel_sizes import choose_pixel_size
 from slidepipe.slides.reader import SlideInfo, SlideLevel, SlideSource
 from slidepipe.slides.tiff_index import JpegLevel, TiffIndex, read_tiff_index
-from slidepipe.slides.tiff_streams import check_end, read_ranges
+from slidepipe.slides.tiff_streams import read_ranges
 
 _TileKey = tuple[int, int, int]
 """Level, tile row and tile column."""
@@ -54,6 +55,7 @@ class TiffReader:
         path = Path(source.path)
         self._index = read_tiff_index(path, source.slide_id)
         self._info = _describe(self._index, source)
+        self._checks = [StreamCheck(level.tile_px, level.components) for level in self._index.levels]
         self._kept: OrderedDict[_TileKey, NDArray[np.uint8]] = OrderedDict()
         self._kept_bytes = self._keep_bytes = 0
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -91,7 +93,7 @@ class TiffReader:
         -------
         list of bytes
             One per column: abbreviated JPEG streams, see `JpegLevel.tables`; empty where the file has no tile, and
-            too short where the file ends. `slidepipe.slides.tiff_streams.check_stream` tells whether one is whole.
+            too short where the file ends. `slidepipe.slides.jpeg_checks.StreamCheck` tells whether one is whole.
 
         Raises
         ------
@@ -169,7 +171,7 @@ class TiffReader:
         (data,) = read_ranges(self._file, [(int(level.offsets[row, column]), length)])
         if len(data) < length:
             raise ValueError(f"the file ends after {len(data)} of its {length} bytes")
-        return decode_tile(data, level)
+        return decode_tile(self._checks[number].whole(data), level)
 
     def _keep(self, key: _TileKey, tile: NDArray[np.uint8]) -> None:
         if not self._keep_bytes:
@@ -192,7 +194,7 @@ def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
     Parameters
     ----------
     data
-        The tile's bytes as they lie in the file.
+        The tile's bytes, seen to be whole.
     level
         The level that it belongs to.
 
@@ -204,11 +206,10 @@ def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        If the stream has no end, or decodes to another size than the level's tiles have.
+        If it decodes to another size than the level's tiles have.
     Jpeg8Error
         If it is not a JPEG stream.
     """
-    check_end(data)
     is_grey = level.colour_space == "GRAYSCALE"
     tile: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
         data,

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from slidepipe.errors import RegionReadError, SlideFormatError
 from slidepipe.slides.handles import borrow_slide
+from slidepipe.slides.jpeg_checks import StreamCheck
 from slidepipe.slides.jpeg_segments import without_texts
 from slidepipe.slides.reader import SlideReader, SlideSource
 from slidepipe.slides.tiff_index import JpegLevel
 from slidepipe.slides.tiff_reader import TiffReader
-from slidepipe.slides.tiff_streams import check_stream
 from slidepipe.storage.byte_ranges import OutsideFile, point_to
 from slidepipe.storage.tile_codec import JpegCodec
 from slidepipe.tiles.grid import TileGrid
@@ -176,9 +176,8 @@ def copy_tiles(
     SlideError
         If the TIFF reader does not read the slide.
     """
-    layout = _jpeg_level(source, level)
-    for tile, data in _read_rows(source, level, tiles):
-        yield tile, _whole(source, layout, tile, data)
+    for tile, _, stream in _read_tiles(source, level, tiles):
+        yield tile, stream
 
 
 def point_to_tiles(
@@ -206,36 +205,40 @@ def point_to_tiles(
         If the TIFF reader does not read the slide.
     """
     layout = _jpeg_level(source, level)
-    for tile, data in _read_rows(source, level, tiles):
-        is_whole = _whole(source, layout, tile, data) is not None
-        yield tile, point_to(int(layout.offsets[tile]), data) if is_whole else None
+    for tile, data, stream in _read_tiles(source, level, tiles):
+        yield tile, None if stream is None else point_to(int(layout.offsets[tile]), data)
 
 
-def _read_rows(source: SlideSource, level: int, tiles: NDArray[np.int64]) -> Iterator[tuple[Tile, bytes]]:
+def _read_tiles(
+    source: SlideSource, level: int, tiles: NDArray[np.int64]
+) -> Iterator[tuple[Tile, bytes, bytes | None]]:
+    """Read tiles as they lie in the file, and what is picture of them; None for the picture of a damaged one."""
+    source = _through_tiff(source)
+    layout = _jpeg_level(source, level)
+    check = StreamCheck(layout.tile_px, layout.components)
     for row, group in itertools.groupby(tiles.tolist(), key=lambda tile: int(tile[0])):
         columns = [int(column) for _, column in group]
         for column, data in zip(columns, _read_row(source, level, row, columns), strict=True):
-            yield (row, column), data
+            length = int(layout.byte_counts[row, column])
+            yield (row, column), data, _whole(source, check, (row, column), data, length)
 
 
 def _read_row(source: SlideSource, level: int, row: int, columns: list[int]) -> list[bytes]:
     """Read one row, a second time with the slide opened anew if that fails; no bytes if it fails twice."""
     for attempt in ("again", "no more"):
         try:
-            with borrow_slide(_through_tiff(source)) as reader:
+            with borrow_slide(source) as reader:
                 return _tiff_reader(reader).read_streams(level, row, columns)
         except RegionReadError as error:
             _log.warning("slide %s: reading %s, because %s", source.slide_id, attempt, error)
     return [b""] * len(columns)
 
 
-def _whole(source: SlideSource, layout: JpegLevel, tile: Tile, data: bytes) -> bytes | None:
-    expected = int(layout.byte_counts[tile])
+def _whole(source: SlideSource, check: StreamCheck, tile: Tile, data: bytes, length: int) -> bytes | None:
     try:
-        if len(data) < expected:
-            raise ValueError(f"{len(data)} of its {expected} bytes can be read")
-        check_stream(data, layout.tile_px, components=3)
-        return without_texts(data)
+        if len(data) < length:
+            raise ValueError(f"{len(data)} of its {length} bytes can be read")
+        return check.whole(data)
     except ValueError as error:
         _log.warning("slide %s: tile at row %d, column %d is damaged: %s", source.slide_id, *tile, error)
         return None
