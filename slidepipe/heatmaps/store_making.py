@@ -34,7 +34,7 @@ from slidepipe.storage.arrays import (
 )
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.ome import multiscales
-from slidepipe.storage.publish import atomic_folder, remove_tree
+from slidepipe.storage.publish import atomic_folder, flush_tree, remove_tree
 from slidepipe.storage.shards import ChunkIndex, write_shard
 from slidepipe.storage.tile_codec import seal
 from slidepipe.tiles.store import TileStore
@@ -238,6 +238,7 @@ def finish_heatmap(plan: HeatmapPlan) -> dict[str, Any]:
     }
     attributes = read_attributes(plan.path)
     attributes["slidepipe"] = plan.attributes | {"complete": True, "counts": counts}
+    flush_tree(plan.path / PROBABILITY)
     write_group(plan.path, attributes)
     ledger.clear()
     return counts

@@ -5,15 +5,19 @@ between leaves data without an entry: the block is done again and the same bytes
 carries the token of the work it belongs to, a fingerprint of whatever determines the output, so that work
 with other settings never believes an older ledger. The case against "the file exists, so it is done": a file
 that was half copied exists too.
+
+Neither data nor entries wait for the disk. A power cut may leave an entry whose data are missing or half, so whoever
+takes up unfinished work proves the data of every entry first; `slidepipe.storage.shards.check_shard` does.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from slidepipe.storage.publish import read_json, remove_tree, write_json
+from slidepipe.storage.publish import read_json, remove_tree, write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ class BlockLedger:
             What JSON can hold; `done` gives it back.
         """
         entry = {"token": self._token, "block": block, "report": report}
-        write_json(self._folder / f"{block}.json", entry)
+        write_bytes(self._folder / f"{block}.json", json.dumps(entry).encode(), durable=False)
 
     def done(self) -> dict[int, dict[str, Any]]:
         """Return what has been done under this token.

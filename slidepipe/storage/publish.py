@@ -14,19 +14,26 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_FLUSHING_THREADS = 8
+"""Flushes that wait for the disk at the same time: it serves several in hardly more time than one."""
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Lend a temporary name for a file that appears under its own name once it is whole.
 
     Parameters
     ----------
     path
         The final name. Missing parent folders are made; an existing file is replaced.
+    durable
+        Whether the file has to survive a power cut from the moment on that it appears. If not, `flush_tree` sees to
+        that later, or nobody does; the end of the process, however sudden, harms neither.
 
     Yields
     ------
@@ -43,11 +50,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = _temporary_name(path)
     try:
         yield temporary
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         temporary.replace(path)
-        _flush_folder(path.parent)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        _flush_folder(path.parent)
 
 
 @contextmanager
@@ -82,7 +92,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
     """Write a file in one step.
 
     Parameters
@@ -91,8 +101,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         Where; parent folders are made, an existing file is replaced.
     data
         All of the content.
+    durable
+        See `atomic_path`.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         temporary.write_bytes(data)
 
 
@@ -125,6 +137,40 @@ def write_json(path: Path, value: object) -> None:
         If `value` cannot be written as JSON; the file is as it was.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def start_flush(file: int) -> None:
+    """Have the system begin to write a file to the disk, where it can be asked to, and do not wait.
+
+    Parameters
+    ----------
+    file
+        Descriptor of a file that has just been written.
+    """
+    if hasattr(os, "posix_fadvise"):
+        # Linux writes out what is said to be no longer needed; what is on its way to the disk stays in the cache. A
+        # file system that takes no such advice loses nothing by it.
+        with suppress(OSError):
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def flush_tree(path: Path) -> None:
+    """Make all files in a folder and below it survive a power cut, content and names.
+
+    Parameters
+    ----------
+    path
+        Folder; a missing one is no error.
+
+    Raises
+    ------
+    OSError
+        If something cannot be flushed.
+    """
+    folders = list(os.walk(path))
+    with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
+        list(threads.map(_flush, (Path(folder, name) for folder, _, names in folders for name in names)))
+        list(threads.map(_flush_folder, (Path(folder) for folder, _, _ in folders)))
 
 
 def read_json(path: Path) -> Any:

@@ -6,9 +6,9 @@ index. This is codec ``sharding_indexed`` of the Zarr v3 specification with its 
 
 Shards are written here and not through Zarr's arrays for three reasons. Two tasks that write through Zarr
 into one shard lose chunks, silently (zarr-python issue 3682): here a shard is written by one call or not at
-all. Zarr gathers a whole shard in memory before it writes: here chunks stream, so memory is bounded by one
-chunk. And chunks that exist already, such as the JPEG tiles of a slide file, can be stored without decoding
-them.
+all. Zarr gathers a whole shard in memory before it writes: here chunks stream, so memory is bounded by a few
+megabytes. And chunks that exist already, such as the JPEG tiles of a slide file, can be stored without
+decoding them.
 
 Reading serves what Zarr does not offer: proof that a shard is whole, and the compressed bytes of one chunk.
 """
@@ -25,13 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError
-from slidepipe.storage.publish import atomic_path
+from slidepipe.storage.publish import atomic_path, start_flush
 
 ChunkIndex = tuple[int, ...]
 """Position of a chunk within its shard, one number per axis of the array."""
 
 _MISSING = np.uint64(2**64 - 1)
 _CRC_BYTES = 4
+_WRITE_BYTES = 4 * 2**20
+"""Chunks are gathered until there are so many bytes to write: file systems take half as long over few large pieces as
+over many small ones."""
 
 
 def shard_path(array_path: Path, shard_index: tuple[int, ...]) -> Path:
@@ -59,6 +62,10 @@ def write_shard(
     shape_in_chunks: tuple[int, ...],
 ) -> int:
     """Write one shard, whole or not at all.
+
+    It is on its way to the disk when this returns, but not waited for, so that the disk works while the next shard is
+    made. Once all shards are written, `slidepipe.storage.publish.flush_tree` waits for them together; after a power cut
+    before that, `check_shard` tells which of them are whole.
 
     Parameters
     ----------
@@ -92,7 +99,7 @@ def write_shard(
         target.unlink(missing_ok=True)
         return 0
     index = np.full((*shape_in_chunks, 2), _MISSING, dtype="<u8")
-    with atomic_path(target) as temporary, temporary.open("wb") as file:
+    with atomic_path(target, durable=False) as temporary, temporary.open("wb", _WRITE_BYTES) as file:
         end = 0
         for position, data in itertools.chain([first], remaining):
             _check_chunk(position, data, index)
@@ -102,6 +109,8 @@ def write_shard(
         content = index.tobytes()
         file.write(content)
         file.write(_crc32c(content))
+        file.flush()
+        start_flush(file.fileno())
     return end + len(content) + _CRC_BYTES
 
 
@@ -156,6 +165,30 @@ def read_shard_index(path: Path, shape_in_chunks: tuple[int, ...]) -> NDArray[np
             f"{path} has an index that points beyond its {start} bytes of chunks: it was cut short"
         )
     return index
+
+
+def check_shard(path: Path, shape_in_chunks: tuple[int, ...]) -> None:
+    """Prove that a shard holds what was written to it, every byte.
+
+    Parameters
+    ----------
+    path
+        The file; its chunks must each end in their own CRC-32C, as `slidepipe.storage.tile_codec.seal` has it.
+    shape_in_chunks
+        Chunks per shard along each axis.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or cut short, or a checksum does not match.
+    """
+    index = read_shard_index(path, shape_in_chunks)
+    with path.open("rb") as file:
+        for offset, length in index[is_stored(index)].tolist():
+            file.seek(offset)
+            chunk = file.read(length)
+            if len(chunk) != length or chunk[-_CRC_BYTES:] != _crc32c(chunk[:-_CRC_BYTES]):
+                raise StoreError(f"{path} has a chunk at byte {offset} that does not match its checksum")
 
 
 def is_stored(index: NDArray[np.uint64]) -> NDArray[np.bool_]:

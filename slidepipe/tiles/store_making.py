@@ -19,7 +19,7 @@ from slidepipe.storage.arrays import (
 )
 from slidepipe.storage.byte_ranges import OutsideFile
 from slidepipe.storage.ome import multiscales, rgb_channels
-from slidepipe.storage.publish import atomic_folder, remove_tree
+from slidepipe.storage.publish import atomic_folder, flush_tree, remove_tree
 from slidepipe.storage.tile_codec import TileCodec, chunk_codecs
 from slidepipe.tiles.filling import Filling
 from slidepipe.tiles.grid import TileGrid
@@ -154,7 +154,7 @@ def _attributes(facts: StoreFacts, grid: TileGrid, tissue: TissueMask) -> dict[s
 
 
 def complete_store(plan: StorePlan, damaged: NDArray[np.int64], counts: dict[str, int]) -> None:
-    """Mark a store as complete, as the last thing that is written to it.
+    """Mark a store as complete, as the last thing that is written to it, when all else is on the disk.
 
     Parameters
     ----------
@@ -167,7 +167,9 @@ def complete_store(plan: StorePlan, damaged: NDArray[np.int64], counts: dict[str
     """
     status = np.where(plan.grid.is_tissue, STORED, BACKGROUND).astype(np.uint8)
     status[tuple(damaged.T)] = DAMAGED
-    write_small_array(plan.path / STATUS, status, ("y", "x"))
+    if not np.array_equal(status, plan.status):
+        write_small_array(plan.path / STATUS, status, ("y", "x"))
+    flush_tree(plan.path / PIXELS)
     attributes = read_attributes(plan.path)
     attributes["slidepipe"] = plan.attributes | {"complete": True, "counts": counts}
     write_group(plan.path, attributes)

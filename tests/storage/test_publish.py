@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from slidepipe.storage.publish import (
     atomic_folder,
     atomic_path,
+    flush_tree,
     read_json,
     remove_leftovers,
     remove_tree,
+    start_flush,
     write_bytes,
     write_json,
     write_text,
@@ -42,6 +45,44 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
         write()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_that_need_not_survive_a_power_cut_appears_whole_all_the_same(
+    tmp_path: Path, durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with atomic_path(tmp_path / "a", durable) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not (tmp_path / "a").exists()
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert bool(flushed) == durable
+
+
+def test_a_tree_is_flushed_with_all_its_files_and_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b/c", "b/d/e"):
+        write_bytes(tmp_path / name, b"content", durable=False)
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_ino))
+    flush_tree(tmp_path)
+    everything = [tmp_path, *tmp_path.rglob("*")]
+    assert len(everything) == 6
+    wanted = everything if os.name != "nt" else [path for path in everything if path.is_file()]
+    assert sorted(flushed) == sorted(path.stat().st_ino for path in wanted)
+    flush_tree(tmp_path / "missing")
+
+
+def test_beginning_to_flush_changes_nothing(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"content")
+        file.flush()
+        start_flush(file.fileno())
+        file.write(b" and more")
+    assert (tmp_path / "a").read_bytes() == b"content and more"
 
 
 def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:

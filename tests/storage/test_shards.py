@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from slidepipe.errors import StoreError
 from slidepipe.storage.arrays import ShardedArray, open_array, write_sharded_array
-from slidepipe.storage.shards import is_stored, read_chunk, read_shard_index, shard_path, write_shard
+from slidepipe.storage.shards import (
+    check_shard,
+    is_stored,
+    read_chunk,
+    read_shard_index,
+    shard_path,
+    write_shard,
+)
+from slidepipe.storage.tile_codec import seal
 
 _SHAPE = (1, 2, 3)
 
@@ -164,3 +172,18 @@ def test_any_choice_of_chunks_comes_back(
         index = read_shard_index(file, (3, 4))
         assert {position: read_chunk(file, index, position) for position in chunks} == chunks
         assert is_stored(index).sum() == len(chunks)
+
+
+def test_every_byte_of_a_shard_is_proven(tmp_path: Path) -> None:
+    sealed = [(position, seal(data)) for position, data in _chunks()]
+    write_shard(tmp_path, (0, 0, 0), sealed, _SHAPE)
+    path = shard_path(tmp_path, (0, 0, 0))
+    check_shard(path, _SHAPE)
+    content = path.read_bytes()
+    for at in range(0, len(content), 7):
+        path.write_bytes(content[:at] + bytes((content[at] ^ 1,)) + content[at + 1 :])
+        with pytest.raises(StoreError, match=r"checksum|points beyond"):
+            check_shard(path, _SHAPE)
+    path.write_bytes(bytes(len(content)))
+    with pytest.raises(StoreError, match="checksum"):
+        check_shard(path, _SHAPE)
