@@ -9,15 +9,15 @@ three calls.
 What is killed in between goes on where it stopped: finished blocks stand in a ledger beside the store, named
 like it and ending in ``.work``. The ledger and the store both carry the job's token, the fingerprint of
 slide, settings and code; with another token, everything starts again. A block is believed to be finished if
-its shard has the size that the ledger says. Blocks with damaged tiles are read again, in case the damage was
-the network's.
+its shard has the size that the ledger says and all its checksums match, since the power may have been cut
+before it was on the disk. Blocks with damaged tiles are read again, in case the damage was the network's.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from slidepipe.slides.opening import fingerprint_slide
 from slidepipe.slides.reader import SlideInfo, SlideSource
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.publish import remove_leftovers, remove_tree
-from slidepipe.storage.shards import ChunkIndex, shard_path, write_shard
+from slidepipe.storage.shards import ChunkIndex, check_shard, read_shard_index, shard_path, write_shard
 from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode_tile, seal
 from slidepipe.tiles.filling import Filling, choose_filling
 from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid
@@ -148,7 +148,7 @@ def begin_tiling(job: TileJob) -> tuple[int, ...]:
         point_store(plan, slide_file(job.source))
     if plan.is_complete:
         return ()
-    done = {block for block, report in _done(job, plan).items() if report["n_damaged"] == 0}
+    done = {block for block, report in _done(job, plan, check_shard).items() if report["n_damaged"] == 0}
     return tuple(block for block in plan.grid.blocks if block not in done)
 
 
@@ -189,17 +189,30 @@ def _begun(job: TileJob) -> StorePlan | None:
     return plan
 
 
-def _done(job: TileJob, plan: StorePlan) -> dict[int, dict[str, Any]]:
-    """Return the reports of finished blocks whose shards are as large as the ledger says."""
+def _done(
+    job: TileJob, plan: StorePlan, check: Callable[[Path, tuple[int, ...]], object]
+) -> dict[int, dict[str, Any]]:
+    """Return the reports of finished blocks whose shards pass a check."""
     reports = {}
     for block, report in _ledger(job).done().items():
-        shard = shard_path(plan.path / PIXELS, plan.shard_index(block))
-        size = shard.stat().st_size if shard.is_file() else 0
-        if size == report["bytes"]:
-            reports[block] = report
+        try:
+            _check_block(plan, block, report["bytes"], check)
+        except StoreError as error:
+            _log.warning("slide %s: block %d is done again: %s", plan.slide_id, block, error)
         else:
-            _log.warning("%s has %d bytes, not %d: it is written again", shard, size, report["bytes"])
+            reports[block] = report
     return reports
+
+
+def _check_block(
+    plan: StorePlan, block: int, n_bytes: int, check: Callable[[Path, tuple[int, ...]], object]
+) -> None:
+    shard = shard_path(plan.path / PIXELS, plan.shard_index(block))
+    size = shard.stat().st_size if shard.is_file() else 0
+    if size != n_bytes:
+        raise StoreError(f"{shard} has {size} bytes, not {n_bytes}")
+    if size:
+        check(shard, plan.shard_shape)
 
 
 def tile_block(job: TileJob, block: int) -> dict[str, Any]:
@@ -232,9 +245,16 @@ def tile_block(job: TileJob, block: int) -> dict[str, Any]:
     """
     started = time.perf_counter()
     plan = _plan_of(job)
-    if block not in plan.grid.blocks:
-        raise StoreConflictError(f"slide {plan.slide_id}: {job.store} has no block {block}")
-    tiles = plan.grid.tiles_of(block)
+    try:
+        tiles = plan.grid.tiles_of(block)
+    except ValueError as error:
+        raise StoreConflictError(
+            f"slide {plan.slide_id}: {job.store} has no block {block}: {error}"
+        ) from error
+    if not len(tiles):
+        raise StoreConflictError(
+            f"slide {plan.slide_id}: {job.store} has no block {block}: nothing is stored there"
+        )
     damaged: list[list[int]] = []
 
     def chunks() -> Iterator[tuple[ChunkIndex, bytes]]:
@@ -302,7 +322,7 @@ def finish_tiling(job: TileJob) -> dict[str, Any]:
     if plan.is_complete:
         _ledger(job).clear()
         return dict(plan.attributes["counts"])
-    reports = _done(job, plan)
+    reports = _done(job, plan, read_shard_index)
     missing = [block for block in plan.grid.blocks if block not in reports]
     if missing:
         raise StoreIncompleteError(

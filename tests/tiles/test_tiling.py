@@ -24,9 +24,11 @@ from slidepipe.errors import (
     StoreIncompleteError,
 )
 from slidepipe.provenance import fingerprint_file
-from slidepipe.slides.handles import borrow_slide
+from slidepipe.slides import tiff_reader
+from slidepipe.slides.handles import borrow_slide, close_borrowed
 from slidepipe.slides.resample import read_scaled
 from slidepipe.slides.slide_writer import write_slide
+from slidepipe.slides.tiff_index import TiffIndex
 from slidepipe.storage.arrays import read_attributes
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.shards import shard_path
@@ -134,8 +136,9 @@ def test_order_and_repetition_of_blocks_change_no_byte(make_job: MakeJob, tmp_pa
     assert _digests(straight.store) == _digests(shuffled.store)
 
 
-def test_workers_and_a_loop_write_the_same_bytes(make_job: MakeJob, tmp_path: Path) -> None:
-    loop = make_job()
+@pytest.mark.parametrize("mode", ["copy", "encode"])
+def test_workers_and_a_loop_write_the_same_bytes(make_job: MakeJob, tmp_path: Path, mode: str) -> None:
+    loop = make_job(settings=TileSettings(mode=mode, shard_tiles=2))  # type: ignore[arg-type]
     _cut(loop)
     job = replace(loop, store=str(tmp_path / "workers.zarr"))
     blocks = begin_tiling(job)
@@ -181,6 +184,26 @@ def test_a_shard_that_was_torn_or_lost_is_written_again(make_job: MakeJob) -> No
     assert begin_tiling(job) == blocks[:2]
 
 
+@pytest.mark.parametrize(
+    "settings", [TileSettings(mode="copy", shard_tiles=1), TileSettings(tile_px=128, shard_tiles=4)]
+)
+def test_the_pages_of_a_slide_are_read_once_by_each_process(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, settings: TileSettings
+) -> None:
+    indices = []
+    read_tiff_index = tiff_reader.read_tiff_index
+
+    def count(path: Path, slide_id: str) -> TiffIndex:
+        indices.append(path)
+        return read_tiff_index(path, slide_id)
+
+    monkeypatch.setattr(tiff_reader, "read_tiff_index", count)
+    close_borrowed()
+    job = make_job(settings=settings)
+    assert _cut(job)["n_blocks"] > 1
+    assert indices == [Path(job.source.path)]
+
+
 def test_a_second_run_does_nothing(make_job: MakeJob) -> None:
     job = make_job()
     summary = _cut(job)
@@ -213,10 +236,12 @@ def test_a_damaged_store_is_made_again(make_job: MakeJob) -> None:
 
 
 def test_a_block_that_is_not_planned_is_refused(make_job: MakeJob) -> None:
-    job = make_job()
-    begin_tiling(job)
-    with pytest.raises(StoreConflictError, match="has no block 999"):
-        tile_block(job, 999)
+    job = make_job(settings=TileSettings(tile_px=128, shard_tiles=1))
+    blocks = begin_tiling(job)
+    empty = min(set(range(max(blocks))) - set(blocks))
+    for block in (999, empty):
+        with pytest.raises(StoreConflictError, match=f"has no block {block}:"):
+            tile_block(job, block)
 
 
 def test_a_slide_without_tissue_makes_an_empty_store(make_job: MakeJob, tmp_path: Path) -> None:
