@@ -141,22 +141,27 @@ class TiffReader:
         tiles = self._index.levels[level]
         (left, top), (width, height) = origin_px, size_px
         tile_width, tile_height = tiles.tile_px
-        region = np.full((height, width, 3), WHITE, dtype=np.uint8)
+        region: NDArray[np.uint8] | None = None
         for row in range(top // tile_height, (top + height - 1) // tile_height + 1):
             for column in range(left // tile_width, (left + width - 1) // tile_width + 1):
                 if tiles.byte_counts[row, column] == 0:
                     continue
+                key = (level, row, column)
                 try:
-                    tile = self._tile((level, row, column))
+                    tile = self._tile(key)
                 except (OSError, imagecodecs.Jpeg8Error, ValueError) as error:
                     reason = f"tile (row {row}, column {column}): {error}"
                     raise damaged_region(self._info.slide_id, level, origin_px, size_px, reason) from error
                 y, x = row * tile_height - top, column * tile_width - left
+                if (x, y, size_px) == (0, 0, tiles.tile_px) and key not in self._kept:
+                    return tile
+                if region is None:
+                    region = _white(size_px)
                 part = tile[max(-y, 0) : height - y, max(-x, 0) : width - x]
                 region[max(y, 0) : y + tile_height, max(x, 0) : x + tile_width] = part
                 if part.shape != tile.shape:
-                    self._keep((level, row, column), tile)
-        return region
+                    self._keep(key, tile)
+        return _white(size_px) if region is None else region
 
     def _check_open(self) -> None:
         if not self._close_file.alive:
@@ -223,6 +228,10 @@ def decode_tile(data: bytes, level: JpegLevel) -> NDArray[np.uint8]:
             f"decodes to {tile.dtype} of shape {tile.shape}, but the tiles are {width} × {height} px of 8 bits"
         )
     return np.repeat(tile.reshape(height, width, 1), 3, axis=2) if is_grey else tile
+
+
+def _white(size_px: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.full((size_px[1], size_px[0], 3), WHITE, dtype=np.uint8)
 
 
 def _describe(index: TiffIndex, source: SlideSource) -> SlideInfo:

@@ -199,6 +199,19 @@ def test_tiles_that_borders_cut_are_decoded_once_within_the_memory_given(
         assert sweep(tile_bytes - 1)[0] == 40
 
 
+@pytest.mark.parametrize("n_bytes", [0, 10**7])
+def test_what_is_read_belongs_to_the_caller(
+    tmp_path: Path, pixels: NDArray[np.uint8], write_tiff: WriteTiff, n_bytes: int
+) -> None:
+    with TiffReader(_source(write_tiff(tmp_path / "a.tif", pixels))) as reader:
+        reader.keep_cut_tiles(n_bytes)
+        reader.read_region((100, 100), 0, (100, 100))
+        tile = reader.read_region((0, 0), 0, (128, 128))
+        before = tile.copy()
+        tile[:] = 7
+        np.testing.assert_array_equal(reader.read_region((0, 0), 0, (128, 128)), before)
+
+
 def test_compressed_tiles_come_as_they_lie_in_the_file(
     tmp_path: Path, pixels: NDArray[np.uint8], write_tiff: WriteTiff
 ) -> None:
