@@ -47,12 +47,18 @@ def saturation(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ndarray
         uint8, shape (rows, columns): 255 (max - min) / max, rounded; 0 for black.
     """
-    brightest = rgb.max(axis=2)
-    spread = (brightest - rgb.min(axis=2)).astype(np.float32)
+    brightest = _brightest(rgb)
+    darkest = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    spread = (brightest - darkest).astype(np.float32)
     spread *= 255
     spread /= np.maximum(brightest, 1)
     result: NDArray[np.uint8] = np.rint(spread, out=spread).astype(np.uint8)
     return result
+
+
+def _brightest(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # NumPy takes ten times as long over rgb.max(axis=2).
+    return np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
 
 
 def find_ink(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -68,7 +74,7 @@ def find_ink(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     ndarray
         bool, shape (rows, columns). The formula stands at the top of this module.
     """
-    brightest = rgb.max(axis=2)
+    brightest = _brightest(rgb)
     green_over_red = rgb[..., 1].astype(np.int16) - rgb[..., 0]
     coloured = (green_over_red > 0) & (green_over_red >= _INK_GREEN_OVER_RED * brightest)
     black = (brightest < _INK_BLACK_VALUE) & (saturation(rgb) < 255 * _INK_BLACK_SATURATION)
