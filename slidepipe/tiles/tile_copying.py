@@ -33,8 +33,6 @@ from slidepipe.tiles.tile_reading import Tile
 
 _log = logging.getLogger(__name__)
 
-_COLOURS = 3
-
 
 def copying_obstacle(source: SlideSource, level: int, grid: TileGrid) -> str | None:
     """Say why the tiles of a grid cannot be copied from a level.
