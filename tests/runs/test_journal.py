@@ -1,5 +1,7 @@
 """The journal keeps what became of every slide."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,10 @@ def test_writing_again_replaces_the_entry_and_leaves_no_other_file(tmp_path: Pat
     entry = journal.read("tile", "a")
     assert entry is not None
     assert entry.state == "done"
+
+
+def test_the_peak_is_that_of_the_process_and_not_of_the_one_that_started_it():
+    held = bytearray(300 * 2**20)
+    program = "from slidepipe.runs.journal import attempt; print(attempt(divmod, 7, 2).peak_bytes)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 2**24 < int(done.stdout) < len(held)
