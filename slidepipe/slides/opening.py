@@ -14,6 +14,7 @@ from slidepipe.slides.companions import series_uid, slide_files
 from slidepipe.slides.names import is_url
 from slidepipe.slides.openslide_reader import OpenSlideReader
 from slidepipe.slides.reader import SlideReader, SlideSource
+from slidepipe.slides.tiff_directories import check_directories
 from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.slides.tiffslide_reader import TiffSlideReader
 
@@ -107,6 +108,7 @@ def _check_file(source: SlideSource) -> None:
     try:
         with path.open("rb") as file:
             head = file.read(len(_GIT_LFS_POINTER))
+            check_directories(file, source.slide_id)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"slide {source.slide_id}: there is no file {path}") from error
     if not head:

@@ -17,6 +17,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from slidepipe.errors import SlideFormatError
 from slidepipe.geometry import PixelSize
 
 ReaderName = Literal["auto", "openslide", "tiffslide", "tiff", "wsidicom"]
@@ -35,6 +36,14 @@ class SlideSource:
     """Which reader opens it."""
     mpp: float | None = None
     """Side of a level-0 pixel in µm, for files that do not record it or record it wrongly; replaces the file's."""
+
+
+LONGEST_PX = 2**20
+"""Longest side of a slide: 26 cm at 0.25 µm."""
+MOST_PX = 2**38
+"""Largest slide: 274 gigapixels, a plate of 150 × 100 mm at 0.25 µm is 240."""
+MOST_MM2 = 20_000
+"""Largest slide on the glass; masks and overviews have pixels of a fixed size on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,28 @@ class SlideInfo:
     """Nominal magnification, where the file tells. Never used to compute anything."""
     bounds_px0: tuple[int, int, int, int] | None = None
     """Left, top, width and height of the scanned area, where the format tells (``openslide.bounds-*``)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no glass slide is: a damaged size would have arrays made to match.
+
+        Raises
+        ------
+        SlideFormatError
+            If the slide is larger than `LONGEST_PX`, `MOST_PX` or `MOST_MM2`, or its tiles have no pixels.
+        """
+        if self.tile_px is not None and min(self.tile_px) < 1:
+            raise SlideFormatError(
+                f"slide {self.slide_id}: the file has tiles of {self.tile_px[0]} × {self.tile_px[1]} px: it is damaged"
+            )
+        width, height = self.size_px0
+        area_mm2 = width * height * self.pixel_size.x_um * self.pixel_size.y_um / 1e6
+        if max(width, height) > LONGEST_PX or width * height > MOST_PX or area_mm2 > MOST_MM2:
+            raise SlideFormatError(
+                f"slide {self.slide_id}: {width} × {height} px of {self.pixel_size.x_um:g} × "
+                f"{self.pixel_size.y_um:g} µm, {area_mm2:,.0f} mm², is more than a glass slide holds "
+                f"({LONGEST_PX} px a side, {MOST_PX} px, {MOST_MM2} mm²): the file is damaged, or its pixel size is "
+                "wrong, which slides.mpp mends"
+            )
 
 
 class SlideReader(Protocol):

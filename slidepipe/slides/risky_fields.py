@@ -31,6 +31,7 @@ from slidepipe.slides.risky_names import (
     file_name_hint,
     is_risky,
 )
+from slidepipe.slides.tiff_directories import check_directories
 
 RiskyKind = Literal["image", "field", "file name"]
 
@@ -81,6 +82,8 @@ def find_risky_fields(source: SlideSource) -> list[RiskyField]:
     path = Path(source.path)
     if not path.is_file():
         raise FileNotFoundError(f"slide {source.slide_id}: there is no file {path}")
+    with path.open("rb") as file:
+        check_directories(file, source.slide_id)
     try:
         found = [*_found_by_openslide(path), *_found_in_tiff(path)]
     except tifffile.TiffFileError as error:

@@ -154,6 +154,10 @@ def _jpeg_level(slide_id: str, page: tifffile.TiffPage, level: SlideLevel) -> Jp
             f"compression {_name(page.compression)}, colours {_name(page.photometric)}, {page.samplesperpixel} × "
             f"{page.bitspersample} bits: use the reader openslide or tiffslide"
         )
+    if min(page.tilewidth, page.tilelength) < 1:
+        raise SlideFormatError(
+            f"slide {slide_id}: the file has tiles of {page.tilewidth} × {page.tilelength} px: it is damaged"
+        )
     shape = (ceil_div(page.imagelength, page.tilelength), ceil_div(page.imagewidth, page.tilewidth))
     offsets = np.array(page.dataoffsets, dtype=np.int64)
     byte_counts = np.array(page.databytecounts, dtype=np.int64)
