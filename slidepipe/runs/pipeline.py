@@ -33,6 +33,7 @@ from slidepipe.runs.reporting import run_report
 from slidepipe.runs.study import Study
 from slidepipe.runs.training import run_training
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, PREVIEW, TILE, SlideStage
+from slidepipe.storage.publish import remove_strays
 
 STAGES = ("tile", "train", "heatmap", "predict", "evaluate", "export", "report")
 """Names of the stages, in order."""
@@ -75,6 +76,7 @@ def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
         If the cluster cannot be reached, or the run lacks what a stage needs.
     """
     failed: list[Entry] = []
+    remove_strays(study.folder.root, (".zarr", ".work"))
     with ExitStack() as stack:
         executor = cache(lambda: stack.enter_context(open_executor(study.config.cluster)))
         line = _Line(study, executor, ConsoleWatcher(console), console)

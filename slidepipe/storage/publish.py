@@ -11,9 +11,10 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 _FLUSHING_THREADS = 8
 """Flushes that wait for the disk at the same time: it serves several in hardly more time than one."""
+_STRAY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|deleting)")
 
 
 @contextmanager
@@ -238,6 +240,29 @@ def remove_leftovers(path: Path) -> None:
     for ending in ("tmp", "deleting"):
         for folder in path.parent.glob(f".{glob.escape(path.name)}.????????.{ending}"):
             shutil.rmtree(folder)
+
+
+def remove_strays(folder: Path, endings: Collection[str] = ()) -> None:
+    """Remove what killed processes left in a folder and those below it: temporary files, and folders on their way.
+
+    Parameters
+    ----------
+    folder
+        Folder, which may be missing. Nothing may be writing to it.
+    endings
+        Folders with these endings are not looked into: stores of many files, which `remove_leftovers` cleans.
+
+    Raises
+    ------
+    OSError
+        If something cannot be deleted.
+    """
+    for root, folders, files in os.walk(folder):
+        for name in filter(_STRAY.fullmatch, files):
+            Path(root, name).unlink(missing_ok=True)
+        for name in filter(_STRAY.fullmatch, folders):
+            shutil.rmtree(Path(root, name))
+        folders[:] = [name for name in folders if not name.endswith((*endings, ".tmp", ".deleting"))]
 
 
 def _temporary_name(path: Path) -> Path:

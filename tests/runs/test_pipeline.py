@@ -70,6 +70,22 @@ def test_a_second_run_does_nothing(finished: Study):
     assert console.file.getvalue().count("nothing to do") == len(STAGES)
 
 
+def test_what_a_killed_run_left_is_removed_even_if_there_is_nothing_to_do(again: Study):
+    root = again.folder.root
+    before = digests(root)
+    strays = (
+        "journal/tile/.a.json.01234567.tmp",
+        "tiles/.a.zarr.work.89abcdef.deleting/0.json",
+        ".b.csv.00000000.tmp",
+    )
+    for name in strays:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"half")
+    assert not run_stages(again, ("tile",), quiet())
+    assert digests(root) == before
+    assert not (root / "tiles/.a.zarr.work.89abcdef.deleting").exists()
+
+
 @pytest.mark.parametrize(
     ("override", "redone"),
     [

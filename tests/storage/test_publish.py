@@ -14,6 +14,7 @@ from slidepipe.storage.publish import (
     flush_tree,
     read_json,
     remove_leftovers,
+    remove_strays,
     remove_tree,
     start_flush,
     write_bytes,
@@ -154,3 +155,35 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path: Pa
     remove_leftovers(tmp_path / "a")
     remove_leftovers(tmp_path / "missing")
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_strays_are_removed_at_any_depth_but_not_from_stores_nor_files_that_only_look_alike(tmp_path: Path):
+    strays = [
+        tmp_path / name
+        for name in (".a.json.01234567.tmp", "x/.b.csv.89abcdef.tmp", ".c.01234567.deleting/d")
+    ]
+    others = [tmp_path / name for name in ("a.tmp", ".a.tmp", "x/b.csv", "s.zarr/.0.01234567.tmp")]
+    for path in (*strays, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "s.zarr")
+    remove_strays(tmp_path, (".zarr",))
+    assert not any(path.exists() for path in strays)
+    assert all(path.exists() for path in others)
+    remove_strays(tmp_path / "missing")
+
+
+def test_links_out_of_a_tree_are_removed_and_not_followed(tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_bytes(b"x")
+    (outside / ".kept.01234567.tmp").write_bytes(b"x")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "folder").symlink_to(outside)
+    (tree / "file").symlink_to(outside / "kept")
+    remove_strays(tree)
+    remove_leftovers(tree)
+    remove_tree(tree)
+    assert not tree.exists()
+    assert sorted(path.name for path in outside.iterdir()) == [".kept.01234567.tmp", "kept"]
