@@ -22,6 +22,8 @@ KeyPath = tuple[str | int, ...]
 """Keys and list positions that lead from the top of a document to one of its values."""
 
 _TAG = "tag:yaml.org,2002:"
+_MOST_VALUES = 500_000
+"""Values of a document, those that aliases repeat counted as often: a few lines of aliases of aliases make billions."""
 _SCALARS = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -149,8 +151,8 @@ def parse_document(text: str, name: str, *, is_file: bool = True) -> Document:
     Raises
     ------
     ConfigError
-        If it is not YAML, holds more than one document, a tag, a duplicate key, a key that is not plain text or an
-        alias of something that contains it. The message gives the line.
+        If it is not YAML, holds more than one document, a tag, a duplicate key, a key that is not plain text, an
+        alias of something that contains it, or more values or depth than any study. The message gives the line.
     """
     try:
         node = _Loader(text).get_single_node()
@@ -161,8 +163,13 @@ def parse_document(text: str, name: str, *, is_file: bool = True) -> Document:
         raise ConfigError(f"{place}: not valid YAML: {reason}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: its values are nested too deeply to be read") from error
     places: dict[KeyPath, Place] = {(): Place(name, 1 if is_file else 0)}
-    value = None if node is None else _Reading(name, is_file, places).value(node, (), ())
+    try:
+        value = None if node is None else _Reading(name, is_file, places).value(node, (), ())
+    except RecursionError as error:
+        raise ConfigError(f"{name}: its values are nested too deeply to be read") from error
     return Document(value, places)
 
 
@@ -196,6 +203,10 @@ class _Reading:
     def value(self, node: yaml.Node, path: KeyPath, ancestors: tuple[yaml.Node, ...]) -> Any:
         if node in ancestors:
             raise ConfigError(f"{self.place(node)}: an alias stands inside the value that it repeats")
+        if len(self.places) > _MOST_VALUES:
+            raise ConfigError(
+                f"{self.place(node)}: with its aliases the document has more than {_MOST_VALUES} values"
+            )
         ancestors = (*ancestors, node)
         kind = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.MappingNode) and kind == "map":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["ANNOTATION_SUFFIXES", "Outline", "SlideAnnotation", "read_annotation
 
 ANNOTATION_SUFFIXES = (".xml", ".geojson", ".json", ".geojson.gz", ".json.gz")
 """Ends of the names of annotation files, in lower case."""
+MOST_BYTES = 2**29
+"""Longest annotation file, unpacked: a gzip file can claim a thousand times its size."""
 
 
 def read_annotation(
@@ -63,11 +66,14 @@ def read_annotation(
     content = path.read_bytes()
     if name.endswith(".gz"):
         try:
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(MOST_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise AnnotationError(
                 f"slide {slide_id}: {path.name} is not a whole gzip file: {error}"
             ) from error
+    if len(content) > MOST_BYTES:
+        raise AnnotationError(f"slide {slide_id}: {path.name} holds more than {MOST_BYTES} bytes of text")
     meanings = classes or {}
     try:
         if name.endswith(".xml"):

@@ -70,7 +70,7 @@ def read_json_outlines(
     """
     try:
         document = json.loads(content.decode("utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"slide {slide_id}: the annotation is not JSON: {error}") from error
     try:
         if isinstance(document, dict) and "positive" in document:

@@ -32,6 +32,7 @@ _FAILURES = (
     ArithmeticError,
     AttributeError,
     StopIteration,
+    SyntaxError,
 )
 """What tiffslide and the libraries below it raise on files that they cannot read."""
 

@@ -207,7 +207,8 @@ def remove_tree(path: Path) -> None:
     Parameters
     ----------
     path
-        Folder. It is renamed to a name ending in ``.deleting`` first; a missing folder is no error.
+        Folder. It is renamed to a name ending in ``.deleting`` first; a missing folder is no error. Of a link,
+        the link is removed and not what it leads to.
 
     Raises
     ------
@@ -219,7 +220,10 @@ def remove_tree(path: Path) -> None:
         path.replace(leaving)
     except FileNotFoundError:
         return
-    shutil.rmtree(leaving)
+    if leaving.is_symlink():
+        leaving.unlink()
+    else:
+        shutil.rmtree(leaving)
 
 
 def remove_leftovers(path: Path) -> None:
