@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def command(function: Callable[..., Any]) -> click.Command:
     """Make a command that ends with a message, not a traceback, on errors that slidepipe raises on purpose.
+
+    So it does on errors of disks and networks.
 
     Parameters
     ----------
@@ -34,6 +37,14 @@ def command(function: Callable[..., Any]) -> click.Command:
             failed = function(*arguments, **options)
         except SlidepipeError as error:
             raise click.ClickException(f"{type(error).__name__}: {error}") from error
+        except OSError as error:  # a disk that is full, may not be written or has gone is nobody's bug
+            logging.getLogger(__name__).info("the command ends", exc_info=True)
+            if error.strerror is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(
+                f"{type(error).__name__}: {where}{error.strerror}. What is done is kept: mend it and run again"
+            ) from error
         if failed:
             sys.exit(1)
 
