@@ -30,3 +30,10 @@ def slurm() -> None:
         pytest.skip("SLURM is not running: sinfo does not answer within 20 s")
     if not any(line.startswith(("idle", "mixed", "allocated")) for line in nodes.stdout.splitlines()):
         pytest.skip(f"SLURM has no node that takes jobs: {(nodes.stdout + nodes.stderr).strip()}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of single tests."""
+    parser.addoption(
+        "--chaos", type=int, default=20, metavar="N", help="Kill runs N times (tests/runs/test_chaos.py)."
+    )
