@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from typing import Any
 
 _FLUSHING_THREADS = 8
 """Flushes that wait for the disk at the same time: it serves several in hardly more time than one."""
+_OLD_S = 3600.0
+"""Age from which a temporary file is nobody's: one lives for as long as it takes to write, and clocks differ."""
 _STRAY = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|deleting)")
 
 
@@ -252,7 +255,7 @@ def remove_strays(folder: Path, endings: Collection[str] = ()) -> None:
     Parameters
     ----------
     folder
-        Folder, which may be missing. Nothing may be writing to it.
+        Folder, which may be missing. Others may be writing to it: what is younger than an hour may be theirs.
     endings
         Folders with these endings are not looked into: stores of many files, which `remove_leftovers` cleans.
 
@@ -262,10 +265,15 @@ def remove_strays(folder: Path, endings: Collection[str] = ()) -> None:
         If something cannot be deleted.
     """
     for root, folders, files in os.walk(folder):
-        for name in filter(_STRAY.fullmatch, files):
-            Path(root, name).unlink(missing_ok=True)
-        for name in filter(_STRAY.fullmatch, folders):
-            shutil.rmtree(Path(root, name))
+        for name in filter(_STRAY.fullmatch, (*files, *folders)):
+            path = Path(root, name)
+            with suppress(FileNotFoundError):
+                if time.time() - path.lstat().st_mtime < _OLD_S:
+                    continue
+                if name in files:
+                    path.unlink()
+                else:
+                    shutil.rmtree(path)
         folders[:] = [name for name in folders if not name.endswith((*endings, ".tmp", ".deleting"))]
 
 
