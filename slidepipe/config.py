@@ -19,12 +19,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 from pydantic import ConfigDict, TypeAdapter
 
 from slidepipe.classifier.settings import InferenceSettings, TrainSettings
+from slidepipe.cluster_settings import ClusterSettings
 from slidepipe.documents import Document, KeyPath, Place, parse_document, place_of, read_document, write_yaml
 from slidepipe.errors import ConfigError
 from slidepipe.evaluation.settings import EvaluationSettings
@@ -40,7 +41,6 @@ from slidepipe.tiles.grid import TileSettings
 from slidepipe.tiles.tissue import TissueSettings
 from slidepipe.validation import validate
 
-_MEMORY = re.compile(r"\d+(\.\d+)?\s*([kMGT]i?)?B")
 _PATHS = (
     ("slides", "folder"), ("slides", "paths"), ("slides", "annotations"), ("slides", "exclusions"),
     ("inference", "model"), ("tiles", "stage_dir"),
@@ -56,37 +56,6 @@ class PredictSettings:
     """How lesions are found."""
     slide_model: SlideModelSettings = field(default_factory=SlideModelSettings)
     """How a slide gets its probability."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterSettings:
-    """Where the work is done. Nothing here changes a result."""
-
-    kind: Literal["serial", "local", "address"] = "local"
-    """``local``: Dask workers on this machine, for the time of the command. ``serial``: this process, one task after
-    the other, for debuggers. ``address``: a Dask scheduler that runs already, anywhere."""
-    workers: Annotated[int, Ge(1)] | None = None
-    """Worker processes of kind ``local``; None starts one for each core that may be used."""
-    threads_per_worker: Annotated[int, Ge(1)] = 1
-    """Threads of each local worker. One, because decoding and Torch in threads of one process wait for each other."""
-    memory_limit: str | None = None
-    """Memory of each local worker, as ``4GiB``; a worker that needs more is started anew. None shares the machine's
-    memory out evenly."""
-    address: str | None = None
-    """Scheduler of kind ``address``, as ``tcp://10.0.0.1:8786``. Slides and run directory must have the same paths on
-    its workers."""
-
-    def __post_init__(self) -> None:
-        if self.kind == "address" and not self.address:
-            raise ConfigError(
-                "kind 'address' needs the address of a scheduler, as in address: tcp://10.0.0.1:8786"
-            )
-        if self.kind != "address" and self.address:
-            raise ConfigError(
-                f"address {self.address} is used by kind 'address' only, and kind is {self.kind!r}"
-            )
-        if self.memory_limit is not None and not _MEMORY.fullmatch(self.memory_limit):
-            raise ConfigError(f"memory_limit {self.memory_limit!r} is not a size, as in 4GiB or 800MB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +157,7 @@ def json_schema() -> dict[str, Any]:
             node["description"] = _in_yaml_words(node["description"])
         if "properties" in node:
             node["additionalProperties"] = False
+    _explain_inherited(schema["$defs"]["ClusterSettings"], schema["$defs"]["WorkerSettings"])
     slides = schema["properties"]["slides"]
     texts = {"type": "array", "items": {"type": "string"}}
     schema["properties"]["slides"] = {
@@ -195,6 +165,12 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"type": "string"}, texts, {"$ref": slides["$ref"]}],
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "slidepipe study", **schema}
+
+
+def _explain_inherited(below: dict[str, Any], above: dict[str, Any]) -> None:
+    # Pydantic reads the docstrings of a class from its own text only.
+    for name, node in above["properties"].items():
+        below["properties"][name]["description"] = node["description"]
 
 
 def _in_yaml_words(docstring: str) -> str:

@@ -19,6 +19,9 @@
   x EvaluationError        predictions and reference do not belong together
   x ExportError            a result cannot be written in the format asked for
   x RunError               a run directory cannot be used
+  x TaskError              a task did not come to its end
+    - TaskTimeoutError     it took longer than it may
+    - WorkerDiedError      the process it ran in died, twice
 
 Messages say which slide, what is wrong with numbers, and what to do.
 """
@@ -98,3 +101,15 @@ class ExportError(SlidepipeError, ValueError):
 
 class RunError(SlidepipeError):
     """A run directory cannot be used."""
+
+
+class TaskError(SlidepipeError):
+    """A task did not come to its end."""
+
+
+class TaskTimeoutError(TaskError, TimeoutError):
+    """The task took longer than it may."""
+
+
+class WorkerDiedError(TaskError):
+    """The process that the task ran in died, twice."""

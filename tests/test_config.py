@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-from slidepipe.config import _PATHS, ClusterSettings, StudyConfig, dump_config, json_schema, load_config
+from slidepipe.cluster_settings import ClusterSettings, WorkerSettings
+from slidepipe.config import _PATHS, StudyConfig, dump_config, json_schema, load_config
 from slidepipe.errors import ConfigError
 
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -169,12 +170,13 @@ def test_an_override_takes_the_blame_from_the_file(study: Path) -> None:
 
 
 def test_every_wrong_setting_is_listed_with_its_line(study: Path) -> None:
-    text = "tiles:\n  mppp: 0.5\n  quality: 101\ncluster:\n  kind: slurm\n\ntrain:\n  seed: '1'\n"
+    text = "tiles:\n  mppp: 0.5\n  quality: 101\ncluster:\n  kind: cloud\n\ntrain:\n  seed: '1'\n"
     assert _refusal(study, text).splitlines() == [
         "4 settings cannot be used:",
         "  study.yaml:2: tiles.mppp: unknown setting; did you mean tiles.mpp?",
         "  study.yaml:3: tiles.quality: found 101, expected a whole number at least 1 and at most 100",
-        '  study.yaml:5: cluster.kind: found "slurm", expected "serial", "local" or "address"',
+        '  study.yaml:5: cluster.kind: found "cloud", expected "serial", "local", "address", "slurm", "pbs", '
+        '"lsf" or "sge"',
         '  study.yaml:8: train.seed: found "1", expected a whole number at least 0',
     ]
 
@@ -197,6 +199,9 @@ def test_a_file_that_does_not_exist_is_refused(study: Path) -> None:
         load_config(study)
 
 
+_JOB = {"kind": "slurm", "cores": 8, "memory": "32GiB", "walltime": "04:00:00"}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -204,11 +209,35 @@ def test_a_file_that_does_not_exist_is_refused(study: Path) -> None:
         ({"address": "tcp://127.0.0.1:8786"}, "used by kind 'address' only"),
         ({"memory_limit": "much"}, "not a size"),
         ({"memory_limit": "4 gigabytes"}, "not a size"),
+        ({"kind": "slurm", "cores": 4}, "needs memory, walltime of a job"),
+        ({**_JOB, "walltime": "4 hours"}, "not hours, minutes and seconds"),
+        ({**_JOB, "walltime": "00:00:30"}, "too short"),
+        ({**_JOB, "processes": 9}, "9 processes do not fit on the 8 cores"),
+        ({**_JOB, "jobs": 2, "minimum_jobs": 3}, "minimum_jobs 3 is more than jobs 2"),
+        (
+            {**_JOB, "stages": {"train": WorkerSettings(processes=9)}},
+            r"stages\.train: 9 processes do not fit",
+        ),
     ],
 )
 def test_impossible_clusters_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ClusterSettings(**settings)
+
+
+def test_a_stage_has_the_workers_of_the_cluster_but_for_what_it_says_itself(study: Path) -> None:
+    text = (
+        "cluster: {kind: slurm, cores: 8, memory: 32GiB, walltime: '04:00:00', queue: cpu, jobs: 20, "
+        "stages: {heatmap: {queue: gpu, jobs: 2, resources: {GPU: 1}}}}"
+    )
+    study.write_text(text)
+    cluster = load_config(study).cluster
+    tile, heatmap = cluster.of_stage("tile"), cluster.of_stage("heatmap")
+    assert (tile.queue, tile.jobs, tile.processes_per_job, tile.resources) == ("cpu", 20, 8, None)
+    assert (heatmap.queue, heatmap.jobs, heatmap.processes_per_job) == ("gpu", 2, 1)
+    assert heatmap.cores == 8
+    assert (tile.task_timeout_s, heatmap.task_timeout_s) == (3600, 6 * 3600)
+    assert replace(cluster, task_timeout_s=5.0).of_stage("heatmap").task_timeout_s == 5
 
 
 @pytest.mark.parametrize("size", ["4GiB", "1.5 GB", "800MB", "1024B"])

@@ -54,7 +54,13 @@ def command(function: Callable[..., Any]) -> click.Command:
     return click.command(name=function.__name__.replace("_", "-"))(call)
 
 
-def run_stage(name: str, run_folder: Path, overrides: Sequence[str], slide_ids: Sequence[str] = ()) -> bool:
+def run_stage(
+    name: str,
+    run_folder: Path,
+    overrides: Sequence[str],
+    slide_ids: Sequence[str] = (),
+    performance_report: Path | None = None,
+) -> bool:
     """Take the slides of a run through one stage.
 
     Parameters
@@ -67,16 +73,20 @@ def run_stage(name: str, run_folder: Path, overrides: Sequence[str], slide_ids: 
         Settings to change, ``section.key=value``.
     slide_ids
         Slides to work on; none for all.
+    performance_report
+        HTML page to write about what the workers did.
 
     Returns
     -------
     bool
         Whether anything failed.
     """
-    from slidepipe.runs.pipeline import run_stages
+    from slidepipe.runs.pipeline import RunOptions, run_stages
     from slidepipe.runs.study import open_study
 
-    return run_stages(open_study(run_folder, overrides).choose(slide_ids), (name,), console())
+    options = RunOptions(performance_report=performance_report)
+    study = open_study(run_folder, overrides).choose(slide_ids)
+    return run_stages(study, (name,), console(), options)
 
 
 def with_workers(overrides: Sequence[str], workers: int | None) -> list[str]:

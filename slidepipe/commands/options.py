@@ -41,6 +41,17 @@ slides_option = click.option(
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Short for --set cluster.workers=N. Default: one per core."
 )
+accept_changed_option = click.option(
+    "--accept-changed",
+    is_flag=True,
+    help="Do slides again whose files have changed since they were tiled; else they are refused.",
+)
+performance_report_option = click.option(
+    "--performance-report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write an HTML page about what the Dask workers did.",
+)
 
 _results_options = (
     click.option(

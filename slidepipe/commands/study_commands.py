@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from slidepipe.commands.command import command, console, run_stage, with_model, with_workers
-from slidepipe.commands.options import model_option, run_option, set_option, slides_option, workers_option
+from slidepipe.commands.options import (
+    accept_changed_option,
+    model_option,
+    performance_report_option,
+    run_option,
+    set_option,
+    slides_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from slidepipe.runs.study import Study
@@ -45,15 +53,24 @@ def demo(out: Path, overrides: Sequence[str], workers: int | None) -> bool:
 )
 @set_option
 @workers_option
-def run(config: Path, run_folder: Path | None, overrides: Sequence[str], workers: int | None) -> bool:
+@accept_changed_option
+@performance_report_option
+def run(
+    config: Path,
+    run_folder: Path | None,
+    overrides: Sequence[str],
+    workers: int | None,
+    accept_changed: bool,
+    performance_report: Path | None,
+) -> bool:
     """Run every stage of a study; done work is kept."""
     from slidepipe.config import load_config
-    from slidepipe.runs.pipeline import STAGES, run_stages
+    from slidepipe.runs.pipeline import STAGES, RunOptions, run_stages
     from slidepipe.runs.study import begin_study
 
     settings = load_config(config, with_workers(overrides, workers))
     study = begin_study(run_folder or Path(f"{config.stem}-run"), settings)
-    return run_stages(study, STAGES, console())
+    return run_stages(study, STAGES, console(), RunOptions(accept_changed, performance_report))
 
 
 @command
@@ -79,6 +96,8 @@ def begin(inputs: tuple[str, ...], run_folder: Path, overrides: Sequence[str]) -
 @slides_option
 @set_option
 @workers_option
+@accept_changed_option
+@performance_report_option
 def tile(
     inputs: tuple[str, ...],
     run_folder: Path,
@@ -86,15 +105,18 @@ def tile(
     slide_ids: tuple[str, ...],
     overrides: Sequence[str],
     workers: int | None,
+    accept_changed: bool,
+    performance_report: Path | None,
 ) -> bool:
     """Find tissue and cut it into tiles: one Zarr store per slide.
 
     Give a study's CONFIG, or just SLIDES, or nothing to go on with a run.
     """
-    from slidepipe.runs.pipeline import run_stages
+    from slidepipe.runs.pipeline import RunOptions, run_stages
 
     study = study_to_tile(inputs, run_folder, with_workers(overrides, workers), slide_ids)
-    return run_stages(study, ("preview" if preview else "tile",), console())
+    stages = ("preview" if preview else "tile",)
+    return run_stages(study, stages, console(), RunOptions(accept_changed, performance_report))
 
 
 def study_to_tile(
@@ -149,15 +171,18 @@ def train(run_folder: Path, overrides: Sequence[str]) -> bool:
 @slides_option
 @set_option
 @workers_option
+@performance_report_option
 def heatmap(
     run_folder: Path,
     model: Path | None,
     slide_ids: tuple[str, ...],
     overrides: Sequence[str],
     workers: int | None,
+    performance_report: Path | None,
 ) -> bool:
     """Compute the tumour probability over each slide."""
-    return run_stage("heatmap", run_folder, with_model(with_workers(overrides, workers), model), slide_ids)
+    overrides = with_model(with_workers(overrides, workers), model)
+    return run_stage("heatmap", run_folder, overrides, slide_ids, performance_report)
 
 
 @command

@@ -69,7 +69,7 @@ def begin_array(study: Study, stage: SlideStage, sharing: Sharing) -> ArrayPlan:
     pending = still_to_do(study, stage, work)
     slides: list[ArraySlide] = []
     if pending:
-        with open_executor(study.config.cluster) as executor:
+        with open_executor(study.config.cluster.of_stage(stage.name)) as executor:
             for entry, outcome in _begun(study, stage, pending, executor):
                 if outcome.failure is None:
                     slides.append(_array_slide(entry, outcome))

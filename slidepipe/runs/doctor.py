@@ -31,7 +31,7 @@ from slidepipe.runs.machine_checks import (
 from slidepipe.runs.software_checks import check_software, load
 
 if TYPE_CHECKING:
-    from slidepipe.config import ClusterSettings
+    from slidepipe.cluster_settings import ClusterSettings
 
 _CONNECT_S = 10
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}

@@ -19,6 +19,10 @@ from slidepipe.stages import SlideStage
 
 TASKS_PER_WORKER = 4
 """Tasks handed out per worker: enough that none waits for the scheduler, few enough to stop soon after a failure."""
+MOST_TASKS = 4000
+"""Tasks handed out at the same time, however many workers there are: a scheduler keeps all of them in memory."""
+RUNNING_EVERY_S = 15.0
+"""Time between two notes in the journal of how far a slide is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class SlideWork:
     """Fingerprint of everything the output depends on."""
     job: Any
     """What the stage's functions take: paths and frozen settings."""
+    source: str = ""
+    """Fingerprint of the slide's file; empty if the stage does not read it."""
 
 
 class Watcher(Protocol):
@@ -91,7 +97,10 @@ class _Progress:
     started: float = field(default_factory=time.time)
     busy_s: float = 0.0
     peak_bytes: int = 0
+    blocks: int = 0
     blocks_left: int = 0
+    noted: float = 0.0
+    """When its entry was last written."""
     ended: bool = False
 
 
@@ -156,7 +165,7 @@ def attempt_number(journal: Journal, stage: SlideStage, item: SlideWork) -> int:
 
 
 def _hand_out(ready: deque[Task], executor: Executor, line: _Line, under_way: int) -> int:
-    while ready and under_way < TASKS_PER_WORKER * executor.workers:
+    while ready and under_way < min(TASKS_PER_WORKER * executor.workers, MOST_TASKS):
         task = ready.popleft()
         if line.wants(task):
             executor.submit(task)
@@ -179,7 +188,7 @@ class _Line:
         slide = self.slides[task.key.slide]
         if task.key.kind == "begin":
             slide.started = time.time()
-            self._journal.write(self._entry(slide, "running"))
+            self._note(slide)
         return not slide.ended
 
     def advance(self, key: TaskKey, outcome: Outcome) -> Iterable[Task]:
@@ -199,7 +208,7 @@ class _Line:
             return ()
         if key.kind == "begin":
             blocks = tuple(outcome.value)
-            slide.blocks_left = len(blocks)
+            slide.blocks = slide.blocks_left = len(blocks)
             self._watcher.blocks_found(len(blocks))
             if blocks:
                 return [
@@ -209,6 +218,8 @@ class _Line:
         else:
             slide.blocks_left -= 1
             self._watcher.block_done(outcome.value)
+            if time.monotonic() - slide.noted > RUNNING_EVERY_S:
+                self._note(slide)
         if slide.blocks_left:
             return ()
         return (Task(TaskKey("finish", key.slide), self._stage.finish, (job,)),)
@@ -217,6 +228,10 @@ class _Line:
         # A run may be moved, so its journal names files from the run directory.
         root = self._journal.folder.parent.absolute()
         return {Path(path).relative_to(root).as_posix(): content for path, content in outputs.items()}
+
+    def _note(self, slide: _Progress) -> None:
+        slide.noted = time.monotonic()
+        self._journal.write(self._entry(slide, "running"))
 
     def _end(self, slide: _Progress, entry: Entry) -> None:
         slide.ended = True
@@ -235,5 +250,8 @@ class _Line:
             busy_s=round(slide.busy_s, 3),
             peak_bytes=slide.peak_bytes,
             attempts=slide.attempts,
+            source=slide.work.source,
+            blocks=slide.blocks,
+            blocks_done=slide.blocks - slide.blocks_left,
             **more,
         )

@@ -1,19 +1,19 @@
-"""Where tasks run: in this process, or on the workers of a Dask scheduler.
+"""Where tasks run: what is asked of such a place, and the simplest one, this process.
 
-A task is a function of the package and small frozen values; it opens its own files and returns a small record. Both
-executors take tasks while others are under way and give outcomes back in the order in which they end.
+A task is a function of the package and small frozen values; it opens its own files and returns a small record. Every
+executor takes tasks while others are under way and gives outcomes back in the order in which they end. The other one:
+`slidepipe.runs.dask_executor`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from distributed import Client, Future, as_completed
-
-from slidepipe.runs.journal import Outcome, attempt, describe_failure
+from slidepipe.runs.deadline import attempt_within
+from slidepipe.runs.journal import Outcome
 
 
 class TaskKey(NamedTuple):
@@ -36,6 +36,9 @@ class Task:
 
 class Executor(Protocol):
     """Runs tasks."""
+
+    task_timeout_s: float | None
+    """Longest time for one task in seconds, of those submitted from now on; None waits for ever."""
 
     @property
     def workers(self) -> int:
@@ -76,12 +79,20 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """Runs tasks one after the other in this process: the default of the library, and of every debugger."""
+    """Runs tasks one after the other in this process: the default of the library, and of every debugger.
+
+    Parameters
+    ----------
+    task_timeout_s
+        Longest time for one task in seconds. What hangs then is left behind in a thread of this process, with the
+        memory that it holds; None waits for ever.
+    """
 
     workers = 1
 
-    def __init__(self) -> None:
+    def __init__(self, task_timeout_s: float | None = None) -> None:
         self._tasks: deque[Task] = deque()
+        self.task_timeout_s = task_timeout_s
 
     def submit(self, task: Task) -> None:
         """Queue a task.
@@ -103,7 +114,7 @@ class SerialExecutor:
         """
         while self._tasks:
             task = self._tasks.popleft()
-            yield task.key, attempt(task.function, *task.arguments)
+            yield task.key, attempt_within(self.task_timeout_s, task.function, *task.arguments)
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function in this process.
@@ -116,69 +127,3 @@ class SerialExecutor:
             With what.
         """
         function(*arguments)
-
-
-class DaskExecutor:
-    """Runs tasks on the workers of a Dask scheduler.
-
-    Parameters
-    ----------
-    client
-        A connected client; whoever made it closes it.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._keys: dict[str, TaskKey] = {}
-        self._futures = as_completed()
-
-    @property
-    def workers(self) -> int:
-        """Number of threads of all workers that are there now."""
-        threads: Mapping[str, int] = self._client.nthreads()
-        return max(1, sum(threads.values()))
-
-    def submit(self, task: Task) -> None:
-        """Send a task to the scheduler.
-
-        Parameters
-        ----------
-        task
-            What to call; its function and arguments are pickled.
-        """
-        future = self._client.submit(attempt, task.function, *task.arguments, pure=False)
-        self._keys[str(future.key)] = task.key
-        self._futures.add(future)
-
-    def outcomes(self) -> Iterator[tuple[TaskKey, Outcome]]:
-        """Wait for tasks.
-
-        Yields
-        ------
-        tuple
-            Key of the task and what became of it. A task that took its worker down with it fails with the
-            scheduler's own error.
-        """
-        for future in self._futures:
-            yield self._keys.pop(str(future.key)), _outcome(future)
-
-    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function on every worker.
-
-        Parameters
-        ----------
-        function
-            What to call; pickled, as its arguments are.
-        *arguments
-            With what.
-        """
-        self._client.run(function, *arguments)
-
-
-def _outcome(future: Future[Any]) -> Outcome:
-    # `attempt` catches what the task raises; an error of the future itself is the loss of the worker.
-    if future.status == "finished":
-        result: Outcome = future.result()
-        return result
-    error = future.exception() or RuntimeError(f"the scheduler reports the task as {future.status}")
-    return Outcome(None, describe_failure(error), 0.0)

@@ -18,6 +18,8 @@
       report.html
       journal/             what became of every slide in every stage
       arrays/              where stages run as job arrays: which task does what, and what became of it
+      logs/                output of the jobs of a batch system
+      owner/               who works on the run right now; not there when nobody does
 """
 
 from __future__ import annotations
@@ -102,6 +104,11 @@ class RunFolder:
     def arrays(self) -> Path:
         """Folder of what job arrays have to do and have done."""
         return self.root / "arrays"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the output of jobs."""
+        return self.root / "logs"
 
     def tiles(self, slide_id: str) -> Path:
         """Return the tile store of a slide.

@@ -8,12 +8,15 @@ This module holds the only broad ``except`` of the package: whatever a slide doe
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +28,10 @@ _PEAK_KIB = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
 COHORT = "_cohort"
 """Stands for the slide in stages that work on the whole cohort at once."""
+
+_READERS = 8
+_PIECE = 64
+"""Entries that a thread reads in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,11 @@ class Entry:
     peak_bytes: int = 0
     """Most memory that any process has held that worked on it."""
     attempts: int = 1
+    source: str = ""
+    """Fingerprint of the slide's file, in stages that read it."""
+    blocks: int = 0
+    """Blocks to do, as far as they are known."""
+    blocks_done: int = 0
     summary: dict[str, Any] = field(default_factory=dict)
     """What the stage reports: counts, sizes, rates."""
     outputs: dict[str, str] = field(default_factory=dict)
@@ -179,11 +191,24 @@ class Journal:
         Entry
             State of one slide.
         """
-        for path in sorted((self.folder / stage).glob("*.json")):
-            yield _entry(read_json(path))
+        folder = self.folder / stage
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as items:
+            names = sorted(item.name for item in items if item.name.endswith(".json"))
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as readers:
+            # Several at a time, for journals on a network: each file is asked of a server, which answers many at once.
+            pieces = [names[start : start + _PIECE] for start in range(0, len(names), _PIECE)]
+            for entries in readers.map(lambda piece: [_read(folder, name) for name in piece], pieces):
+                yield from entries
 
     def _path(self, stage: str, slide_id: str) -> Path:
         return self.folder / stage / f"{slide_id}.json"
+
+
+def _read(folder: Path, name: str) -> Entry:
+    with Path(f"{folder}/{name}").open("rb") as file:
+        return _entry(json.loads(file.read()))
 
 
 def _entry(record: dict[str, Any]) -> Entry:

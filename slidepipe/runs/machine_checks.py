@@ -9,16 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask.system import cpu_count
-from distributed.system import memory_limit
-
+from slidepipe.runs.allowance import MIN_WORKER_BYTES, usable_cores, usable_memory, worker_count
 from slidepipe.runs.check import Check
 
 if TYPE_CHECKING:
-    from slidepipe.config import ClusterSettings
+    from slidepipe.cluster_settings import ClusterSettings
 
-MIN_WORKER_BYTES = 2 * 2**30
-"""Memory that a worker needs for a whole shard of tiles, its encoded form and a batch of patches."""
 MIN_FREE_BYTES = 20 * 2**30
 """Free space below which a cohort of a few slides may fill the disk."""
 SLOW_WRITE = 100.0
@@ -48,12 +44,14 @@ def check_machine(cluster: ClusterSettings | None, environment: Mapping[str, str
     Check
         One for each.
     """
-    cores, memory = cpu_count(), memory_bytes()
+    cores, memory = usable_cores(), usable_memory()
     detail, advice = f"{cores} usable of {os.cpu_count()}", ""
-    workers = (cluster.workers or cores) if cluster is not None and cluster.kind == "local" else 1
+    workers = 1
     if cluster is not None and cluster.kind == "local":
-        detail += f"; {workers} workers × {cluster.threads_per_worker} threads"
-        if workers * cluster.threads_per_worker > cores:
+        threads = cluster.threads_per_worker or 1
+        workers = cluster.workers or worker_count(threads)
+        detail += f"; {workers} workers × {threads} threads"
+        if workers * threads > cores:
             advice = "more threads than cores slow each other down: lower cluster.workers"
     yield Check("cores", "warn" if advice else "ok", detail, advice)
 
@@ -101,35 +99,6 @@ def check_variables(name: str, environment: Mapping[str, str], cores: int | None
             name, "warn", detail, f"{', '.join(many)} asks for more threads than the {cores} usable cores"
         )
     return Check(name, "ok", detail)
-
-
-def memory_bytes() -> int:
-    """Measure the memory that this process may use.
-
-    Returns
-    -------
-    int
-        Bytes of the machine, or what a control group (SLURM, a container) leaves of them.
-    """
-    limits = [memory_limit()]
-    for line in _lines(Path("/proc/self/cgroup")):
-        _, controllers, group = line.split(":", 2)
-        if controllers not in {"", "memory"}:
-            continue
-        root = Path("/sys/fs/cgroup", controllers)
-        own = root / group.lstrip("/")
-        for folder in (own, *own.parents):
-            if folder.is_relative_to(root):
-                text = [*_lines(folder / "memory.max"), *_lines(folder / "memory.limit_in_bytes")]
-                limits += [int(value) for value in text if value.isdecimal()]
-    return min(limits)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
 
 
 def check_disk(folder: Path) -> Check:

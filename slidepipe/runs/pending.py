@@ -71,6 +71,8 @@ def refuse(study: Study, stage: SlideStage, slide: Unplanned) -> Entry:
     Entry
         As it was written.
     """
-    entry = Entry(stage.name, slide.slide_id, "failed", "", time.time(), failure=slide.failure)
+    entry = Entry(
+        stage.name, slide.slide_id, "failed", "", time.time(), failure=slide.failure, source=slide.source
+    )
     study.journal.write(entry)
     return entry

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 
 from rich.console import Console
 
 from slidepipe.runs.closing import print_closing
-from slidepipe.runs.cluster import open_executor
 from slidepipe.runs.engine import SlideWork, Watcher, run_slides
 from slidepipe.runs.evaluating import run_evaluation
-from slidepipe.runs.executor import Executor
 from slidepipe.runs.exporting import run_qupath_project, scanned_areas
 from slidepipe.runs.journal import COHORT, Entry
 from slidepipe.runs.mining import run_mining
+from slidepipe.runs.ownership import Ownership, own_run
 from slidepipe.runs.pending import refuse, still_to_do
 from slidepipe.runs.plan import (
     Unplanned,
@@ -30,7 +28,8 @@ from slidepipe.runs.plan import (
 from slidepipe.runs.prediction import run_prediction
 from slidepipe.runs.progress import ConsoleWatcher
 from slidepipe.runs.reporting import run_report
-from slidepipe.runs.study import Study
+from slidepipe.runs.stage_workers import StageWorkers
+from slidepipe.runs.study import Study, save_study
 from slidepipe.runs.training import run_training
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, PREVIEW, TILE, SlideStage
 from slidepipe.storage.publish import remove_strays
@@ -40,17 +39,30 @@ STAGES = ("tile", "train", "heatmap", "predict", "evaluate", "export", "report")
 
 
 @dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What is asked of one command, and not part of the study."""
+
+    accept_changed: bool = False
+    """Do slides again whose files have changed since the run tiled them; else they are refused."""
+    performance_report: Path | None = None
+    """HTML page of what the workers did; None writes none."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Line:
     """What a stage needs."""
 
     study: Study
-    executor: Callable[[], Executor]
-    """Starts the cluster when it is first needed: a run with nothing to do does not wait for it."""
+    workers: StageWorkers
+    """Start when they are first needed: a run with nothing to do does not wait for them."""
     watcher: Watcher
     console: Console
+    options: RunOptions
 
 
-def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
+def run_stages(
+    study: Study, names: Sequence[str], console: Console, options: RunOptions | None = None
+) -> bool:
     """Run stages one after the other.
 
     A slide that fails in one stage is left out of the next ones and listed at the end. A stage that works on the whole
@@ -64,6 +76,8 @@ def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
         Stages to run, in order.
     console
         Where progress and results are written.
+    options
+        What else is asked.
 
     Returns
     -------
@@ -73,16 +87,25 @@ def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
     Raises
     ------
     RunError
-        If the cluster cannot be reached, or the run lacks what a stage needs.
+        If another process works on the run, the cluster cannot be reached or is lost, or the run lacks what a stage
+        needs.
     """
+    options = options or RunOptions()
     failed: list[Entry] = []
-    remove_strays(study.folder.root, (".zarr", ".work"))
-    with ExitStack() as stack:
-        executor = cache(lambda: stack.enter_context(open_executor(study.config.cluster)))
-        line = _Line(study, executor, ConsoleWatcher(console), console)
+    root, report = study.folder.root, options.performance_report
+    with (
+        own_run(root) as ownership,
+        StageWorkers(study.config.cluster, study.folder, console, report) as workers,
+    ):
+        if ownership is not None:
+            save_study(study)
+            remove_strays(root, (".zarr", ".work"))
+        line = _Line(study, workers, _OwnersWatcher(console, ownership), console, options)
         for name in names:
             if name != "report" and any(entry.slide_id == COHORT for entry in failed):
                 continue
+            if ownership is not None:
+                ownership.check()
             start = time.perf_counter()
             entries = _RUN[name](line)
             failed += [entry for entry in entries if entry.failure is not None]
@@ -92,22 +115,37 @@ def run_stages(study: Study, names: Sequence[str], console: Console) -> bool:
     return bool(failed)
 
 
+class _OwnersWatcher(ConsoleWatcher):
+    """Stops the command where the run is not its own any more."""
+
+    def __init__(self, console: Console, ownership: Ownership | None) -> None:
+        super().__init__(console)
+        self._ownership = ownership
+
+    def slide_done(self, entry: Entry) -> None:
+        if self._ownership is not None:
+            self._ownership.check()
+        super().slide_done(entry)
+
+
 def _tile(line: _Line) -> list[Entry]:
-    work, unplanned = plan_tiles(line.study)
+    work, unplanned = plan_tiles(line.study, accept_changed=line.options.accept_changed)
     fill_tissue_table(line.study)
     refused = [_refuse(line, TILE, item) for item in unplanned]
     return refused + _run_pending(line, TILE, work)
 
 
 def _preview(line: _Line) -> list[Entry]:
-    work, unplanned = plan_tiles(line.study)
+    work, unplanned = plan_tiles(line.study, accept_changed=line.options.accept_changed)
     fill_tissue_table(line.study)
     refused = [_refuse(line, PREVIEW, item) for item in unplanned]
-    return refused + list(run_slides(PREVIEW, work, line.executor(), line.study.journal, line.watcher))
+    return refused + list(
+        run_slides(PREVIEW, work, line.workers.of("tile"), line.study.journal, line.watcher)
+    )
 
 
 def _train(line: _Line) -> list[Entry]:
-    return run_training(line.study, line.console)
+    return run_training(line.study, line.console, line.workers)
 
 
 def _heatmap(line: _Line) -> list[Entry]:
@@ -167,7 +205,8 @@ def _run_pending(line: _Line, stage: SlideStage, work: Sequence[SlideWork]) -> l
     pending = still_to_do(line.study, stage, work)
     if not pending:
         return []
-    return list(run_slides(stage, pending, line.executor(), line.study.journal, line.watcher))
+    command = "predict" if stage is LESIONS else stage.name
+    return list(run_slides(stage, pending, line.workers.of(command), line.study.journal, line.watcher))
 
 
 def _refuse(line: _Line, stage: SlideStage, item: Unplanned) -> Entry:

@@ -8,15 +8,17 @@ Settings that say where and how fast something is computed are left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from slidepipe.classifier.card import read_card
-from slidepipe.errors import RunError
+from slidepipe.errors import RunError, SlideChangedError
 from slidepipe.provenance import fingerprint, fingerprint_file
+from slidepipe.runs.deadline import attempt_within
 from slidepipe.runs.engine import SlideWork
-from slidepipe.runs.journal import Failure, attempt
+from slidepipe.runs.journal import Failure
 from slidepipe.runs.study import Study
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.slides.opening import fingerprint_slide
@@ -27,6 +29,10 @@ from slidepipe.tiles.tissue_csv import TissueRow, read_tissue_table, write_tissu
 TRAIN_VERSION = 1
 """Part of the token of a trained model: raised whenever the same settings come to give other weights."""
 
+_LOOK_TIMEOUT_S = 120.0
+"""Longest time for the fingerprint of one slide, of which samples are read."""
+_LOOKERS = 8
+"""Slides that are fingerprinted at the same time: network file systems answer late, but many at once."""
 _SLIDE_STAGES = (TILE.name, HEATMAP.name, LESIONS.name, EXPORT.name)
 _WHERE_AND_HOW_FAST = {"device", "threads", "model", "stage_dir"}
 
@@ -37,6 +43,8 @@ class Unplanned:
 
     slide_id: str
     failure: Failure
+    source: str = ""
+    """Fingerprint of the file that the run knows as this slide, if it has changed since."""
 
 
 def tissue_rows(study: Study) -> dict[str, TissueRow]:
@@ -83,34 +91,51 @@ def fill_tissue_table(study: Study) -> None:
         write_tissue_table(table, tissue_rows(study), study.config.tissue)
 
 
-def plan_tiles(study: Study) -> tuple[list[SlideWork], list[Unplanned]]:
+def plan_tiles(study: Study, *, accept_changed: bool = False) -> tuple[list[SlideWork], list[Unplanned]]:
     """Plan the stage ``tile``.
 
     Parameters
     ----------
     study
         The study.
+    accept_changed
+        Take slides whose files have changed since the run tiled them as they are now.
 
     Returns
     -------
     tuple
-        Work, and the slides whose files cannot be read.
+        Work, and the slides whose files cannot be read, or are not those that the run was begun with.
     """
     rows = tissue_rows(study)
-    work, unplanned = [], []
-    for slide in study.slides:
-        outcome = attempt(_tile_work, study, slide, rows[slide.source.slide_id])
-        if outcome.failure is None:
-            work.append(outcome.value)
-        else:
-            unplanned.append(Unplanned(slide.source.slide_id, outcome.failure))
-    return work, unplanned
+
+    def look(slide: CohortSlide) -> SlideWork | Unplanned:
+        slide_id = slide.source.slide_id
+        before = study.journal.read(TILE.name, slide_id)
+        known = "" if before is None or accept_changed else before.source
+        outcome = attempt_within(_LOOK_TIMEOUT_S, _tile_work, study, slide, rows[slide_id], known)
+        if outcome.failure is not None:
+            return Unplanned(slide_id, outcome.failure, known)
+        planned: SlideWork = outcome.value
+        return planned
+
+    with ThreadPoolExecutor(_LOOKERS, thread_name_prefix="slide-looker") as lookers:
+        looked = list(lookers.map(look, study.slides))
+    return (
+        [item for item in looked if isinstance(item, SlideWork)],
+        [item for item in looked if isinstance(item, Unplanned)],
+    )
 
 
-def _tile_work(study: Study, slide: CohortSlide, row: TissueRow) -> SlideWork:
+def _tile_work(study: Study, slide: CohortSlide, row: TissueRow, known: str) -> SlideWork:
     source = slide.source
     mask = None if row.mask is None else str((study.folder.root / row.mask).absolute())
     slide_fingerprint = fingerprint_slide(source)
+    if known and known != slide_fingerprint:
+        raise SlideChangedError(
+            f"slide {source.slide_id}: its file has another content than when this run tiled it (fingerprint "
+            f"{slide_fingerprint[:8]}… instead of {known[:8]}…): put the old file back, or do the slide again with "
+            "--accept-changed"
+        )
     token = fingerprint(
         {
             "stage": [TILE.name, TILE.version],
@@ -121,7 +146,8 @@ def _tile_work(study: Study, slide: CohortSlide, row: TissueRow) -> SlideWork:
     )
     store = str(study.folder.tiles(source.slide_id).absolute())
     job = TileJob(source, store, study.config.tiles, row.settings, token, slide_fingerprint, mask)
-    return SlideWork(source.slide_id, token, TilingJob(job, str(study.folder.overviews.absolute())))
+    tiling = TilingJob(job, str(study.folder.overviews.absolute()))
+    return SlideWork(source.slide_id, token, tiling, slide_fingerprint)
 
 
 def train_token(study: Study, slides: Sequence[CohortSlide], rounds: Sequence[str] = ()) -> str:

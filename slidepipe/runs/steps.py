@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slidepipe.provenance import fingerprint_file
-from slidepipe.runs.journal import COHORT, Entry, attempt
+from slidepipe.runs.journal import COHORT, Entry, Outcome, attempt
 from slidepipe.runs.study import Study
 
 
@@ -26,7 +26,9 @@ class CohortStep:
     """Files it leaves, all of them small."""
 
 
-def run_step(study: Study, step: CohortStep) -> list[Entry]:
+def run_step(
+    study: Study, step: CohortStep, call: Callable[[Callable[[], Mapping[str, Any]]], Outcome] = attempt
+) -> list[Entry]:
     """Do a piece of work unless it is done, and write down what became of it.
 
     Parameters
@@ -35,6 +37,8 @@ def run_step(study: Study, step: CohortStep) -> list[Entry]:
         The study.
     step
         The work.
+    call
+        Where it is done: here, unless this takes it somewhere else.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def run_step(study: Study, step: CohortStep) -> list[Entry]:
         return []
     started = time.time()
     study.journal.write(Entry(step.name, COHORT, "running", step.token, started))
-    outcome = attempt(step.work)
+    outcome = call(step.work)
     entry = Entry(
         stage=step.name,
         slide_id=COHORT,

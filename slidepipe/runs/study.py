@@ -10,6 +10,7 @@ from slidepipe.config import StudyConfig, dump_config, load_config
 from slidepipe.errors import ConfigError, RunError
 from slidepipe.runs.folder import RunFolder, open_run
 from slidepipe.runs.journal import Journal
+from slidepipe.runs.ownership import own_run
 from slidepipe.slides.cohort import Cohort, CohortSlide, find_cohort
 from slidepipe.slides.cohort_table import read_cohort, write_cohort
 from slidepipe.storage.publish import write_text
@@ -89,15 +90,30 @@ def begin_study(root: Path, config: StudyConfig) -> Study:
     Raises
     ------
     RunError
-        If the directory is not a run, or a run of another format version.
+        If the directory is not a run, a run of another format version, or another process works on it.
     CohortError
         If the slides do not make a cohort.
     """
     cohort = find_cohort(config.slides)
-    folder = open_run(root, create=True)
-    write_text(folder.config, dump_config(config))
-    write_cohort(cohort, folder.cohort)
-    return Study(folder, config, cohort)
+    study = Study(open_run(root, create=True), config, cohort)
+    with own_run(root):
+        save_study(study)
+    return study
+
+
+def save_study(study: Study) -> None:
+    """Save configuration and cohort in the run, unless they are there.
+
+    Parameters
+    ----------
+    study
+        The study.
+    """
+    text = dump_config(study.config)
+    if not study.folder.config.is_file() or study.folder.config.read_text(encoding="utf-8") != text:
+        write_text(study.folder.config, text)
+    if not study.folder.cohort.is_file() or read_cohort(study.folder.cohort) != study.cohort:
+        write_cohort(study.cohort, study.folder.cohort)
 
 
 def resume_study(root: Path, overrides: Sequence[str]) -> Study:
@@ -145,7 +161,8 @@ def open_study(root: Path, overrides: Sequence[str] = ()) -> Study:
     Raises
     ------
     RunError
-        If the directory is not a run, or its configuration is missing.
+        If the directory is not a run, its configuration is missing, or there are overrides and another process works
+        on it.
     ConfigError
         If an override is not a setting, or one of the slides, which later stages take as they are.
     """
@@ -156,9 +173,11 @@ def open_study(root: Path, overrides: Sequence[str] = ()) -> Study:
         )
     config = load_config(_saved_config(root), overrides)
     folder = RunFolder(root)
+    study = Study(folder, config, read_cohort(folder.cohort))
     if overrides:
-        write_text(folder.config, dump_config(config))
-    return Study(folder, config, read_cohort(folder.cohort))
+        with own_run(root):
+            save_study(study)
+    return study
 
 
 def _saved_config(root: Path) -> Path:

@@ -1,8 +1,12 @@
-"""The stage ``train``: the patch classifier of the run, from the training slides whose tiles are there."""
+"""The stage ``train``: the patch classifier of the run, from the training slides whose tiles are there.
+
+It runs where the command was given, or on a worker, if the study names workers for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -10,17 +14,20 @@ from rich.console import Console
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.training import train_classifier
 from slidepipe.provenance import fingerprint
-from slidepipe.runs.journal import Entry
+from slidepipe.runs.dask_executor import tell_client
+from slidepipe.runs.folder import RunFolder
+from slidepipe.runs.journal import Entry, Outcome, attempt
 from slidepipe.runs.mining import MiningRound, hard_negatives_px0, read_rounds
 from slidepipe.runs.plan import done_tokens, train_token
 from slidepipe.runs.references import slide_reference
+from slidepipe.runs.stage_workers import StageWorkers
 from slidepipe.runs.steps import CohortStep, run_step
 from slidepipe.runs.study import Study
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.stages import TILE
 
 
-def run_training(study: Study, console: Console) -> list[Entry]:
+def run_training(study: Study, console: Console, workers: StageWorkers) -> list[Entry]:
     """Train the patch classifier.
 
     Parameters
@@ -29,6 +36,8 @@ def run_training(study: Study, console: Console) -> list[Entry]:
         The study.
     console
         Where epochs are told.
+    workers
+        Those of the stages.
 
     Returns
     -------
@@ -39,18 +48,31 @@ def run_training(study: Study, console: Console) -> list[Entry]:
     slides = [slide for slide in study.slides if slide.source.slide_id in tiles and _is_taught(slide)]
     rounds = read_rounds(study)
 
+    tell = _Teller(console)
+
     def work() -> Mapping[str, Any]:
-        return train_classifier(
-            [_training_slide(study, slide, rounds) for slide in slides],
-            study.config.train,
-            study.folder.model,
-            _Teller(console),
-            [each.facts() for each in rounds],
-        )
+        return _train(study, slides, rounds, tell)
+
+    def on_worker(_: Callable[[], Mapping[str, Any]]) -> Outcome:
+        # A worker may stand in another working directory.
+        there = replace(study, folder=RunFolder(study.folder.root.absolute()))
+        return workers.call("train", tell, _train, there, slides, rounds, tell_client)
 
     outputs = tuple(study.folder.model / name for name in ("model.safetensors", "model.json", "training.csv"))
     token = train_token(study, slides, [fingerprint(each) for each in rounds])
-    return run_step(study, CohortStep("train", token, work, outputs))
+    step = CohortStep("train", token, work, outputs)
+    return run_step(study, step, on_worker if workers.has_own("train") else attempt)
+
+
+def _train(
+    study: Study,
+    slides: Sequence[CohortSlide],
+    rounds: Sequence[MiningRound],
+    tell: Callable[[Mapping[str, Any]], None],
+) -> Mapping[str, Any]:
+    material = [_training_slide(study, slide, rounds) for slide in slides]
+    facts = [each.facts() for each in rounds]
+    return train_classifier(material, study.config.train, study.folder.model, tell, facts)
 
 
 def _is_taught(slide: CohortSlide) -> bool:

@@ -3,13 +3,17 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from slidepipe.config import ClusterSettings, StudyConfig, load_config
-from slidepipe.runs.pipeline import STAGES, run_stages
+from slidepipe.cluster_settings import ClusterSettings, WorkerSettings
+from slidepipe.config import StudyConfig, load_config
+from slidepipe.errors import RunError
+from slidepipe.runs.pipeline import STAGES, RunOptions, run_stages
 from slidepipe.runs.reporting import JOURNAL_STAGES
 from slidepipe.runs.study import Study, begin_study, open_study
 from slidepipe.runs.verify import find_problems
@@ -167,6 +171,87 @@ def test_a_bad_slide_is_written_down_and_the_rest_go_on(drawn_cohort: Path, tmp_
     assert "test_003" in page
     assert "test_003.tif" not in page
     assert str(cohort) not in page
+
+
+def test_a_slide_that_was_replaced_is_refused_until_it_is_accepted(drawn_cohort: Path, tmp_path: Path):
+    slides = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for slide, source in zip(slides, ("test_001", "test_002"), strict=True):
+        shutil.copyfile(drawn_cohort / "images" / f"{source}.tif", slide)
+    config = load_config(None, [f"slides=[{slides[0]}, {slides[1]}]", *QUICK])
+    study = begin_study(tmp_path / "run", config)
+    assert not run_stages(study, ("tile",), quiet())
+    before, original = digests(study.folder.tiles("a")), slides[0].read_bytes()
+
+    shutil.copyfile(drawn_cohort / "images" / "test_003.tif", slides[0])
+    for _ in range(2):  # and it does not forget
+        console = quiet()
+        assert run_stages(begin_study(tmp_path / "run", config), ("tile",), console)
+        assert (
+            "tile a failed: SlideChangedError: slide a: its file has another content"
+            in console.file.getvalue()
+        )
+        assert "--accept-changed" in console.file.getvalue()
+        assert digests(study.folder.tiles("a")) == before
+    assert "another content" in find_problems(study)["slide a"][0]
+
+    slides[0].write_bytes(original)
+    assert not run_stages(study, ("tile",), quiet())
+    assert digests(study.folder.tiles("a")) == before
+
+    shutil.copyfile(drawn_cohort / "images" / "test_003.tif", slides[0])
+    assert not run_stages(study, ("tile",), quiet(), RunOptions(accept_changed=True))
+    assert digests(study.folder.tiles("a")) != before
+    assert not any(find_problems(study).values())
+    assert not run_stages(study, ("tile",), quiet())
+
+
+def test_a_slide_that_hangs_on_reading_fails_and_the_rest_go_on(
+    drawn_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("slidepipe.runs.plan._LOOK_TIMEOUT_S", 1)
+    good, pipe = tmp_path / "good.tif", tmp_path / "pipe.tif"
+    shutil.copyfile(drawn_cohort / "images" / "test_001.tif", good)
+    shutil.copyfile(good, pipe)
+    config = load_config(None, [f"slides=[{good}, {pipe}]", *QUICK])
+    study = begin_study(tmp_path / "run", config)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    assert run_stages(study, ("tile",), quiet())
+    states = {entry.slide_id: entry for entry in study.journal.entries("tile")}
+    assert states["good"].state == "done"
+    assert states["pipe"].failure is not None
+    assert states["pipe"].failure.kind == "TaskTimeoutError"
+
+
+def test_a_second_command_on_the_same_run_is_refused_and_changes_nothing(again: Study):
+    before = digests(again.folder.root)
+    code = "import sys, pathlib, slidepipe.runs.ownership as o\nwith o.own_run(pathlib.Path(sys.argv[1])):\n"
+    command = [sys.executable, "-c", code + "    print(flush=True); input()", str(again.folder.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        for attempt in (
+            lambda: run_stages(again, STAGES, quiet()),
+            lambda: begin_study(again.folder.root, replace(again.config, name="other")),
+            lambda: open_study(again.folder.root, ["evaluate.resamples=20"]),
+        ):
+            with pytest.raises(RunError, match=f"is being worked on by process {other.pid}"):
+                attempt()
+        other.communicate(b"\n")
+    assert digests(again.folder.root) == before
+    assert not run_stages(again, STAGES, quiet())
+
+
+def test_training_may_be_sent_to_a_worker_and_is_told_about_here(finished: Study, tmp_path: Path):
+    shutil.copytree(finished.folder.root, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    cluster = ClusterSettings(kind="local", workers=1, stages={"train": WorkerSettings(threads_per_worker=1)})
+    study = open_study(tmp_path / "run")
+    console = quiet()
+    assert not run_stages(replace(study, config=replace(study.config, cluster=cluster)), ("train",), console)
+    assert digests(study.folder.model) == digests(finished.folder.model)
+    assert "train: epoch 1, loss" in console.file.getvalue()
+    assert "dashboard: http://127.0.0.1:" in console.file.getvalue()
 
 
 def test_a_run_of_another_format_is_refused(again: Study):

@@ -1,0 +1,168 @@
+"""One command at a time works on a run, and no dead one keeps others from it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slidepipe.errors import RunError
+from slidepipe.runs import ownership
+from slidepipe.runs.ownership import living_owner, own_run, share_run
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from slidepipe.runs.ownership import own_run
+with own_run(Path(sys.argv[1])):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that owns the run."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "mine\n"
+        yield process
+        process.kill()
+
+
+def files(root: Path) -> list[str]:
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def elsewhere(root: Path, number: int = 1) -> Path:
+    """Make the file of an owner on another machine."""
+    path = root / "owner" / f"{number}.json"
+    path.parent.mkdir(exist_ok=True)
+    fields = {"host": "node7", "machine": "other", "pid": 1, "born": "5", "since": 0.0, "nonce": f"n{number}"}
+    path.write_text(json.dumps(fields))
+    return path
+
+
+def test_nothing_is_left_behind(tmp_path: Path):
+    with own_run(tmp_path) as mine:
+        owner = living_owner(tmp_path)
+        assert owner == mine.owner
+        assert owner.pid == os.getpid()
+    assert living_owner(tmp_path) is None
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_second_process_is_refused_with_who_and_where(tmp_path: Path, other: subprocess.Popen[str]):
+    with pytest.raises(RunError, match=rf"worked on by process {other.pid} on .* since 20"):  # noqa: SIM117
+        with own_run(tmp_path):
+            pass
+    assert files(tmp_path) == ["1.json"]
+
+
+def test_a_killed_process_on_this_machine_keeps_nobody_out(tmp_path: Path, other: subprocess.Popen[str]):
+    os.kill(other.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while living_owner(tmp_path) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)  # not waited for: a zombie is dead too
+    with own_run(tmp_path):
+        assert files(tmp_path) == ["2.json"]
+    assert files(tmp_path) == []
+
+
+def test_a_process_with_the_number_of_a_dead_one_is_another(tmp_path: Path):
+    path = elsewhere(tmp_path)
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, "machine": ownership._machine(), "pid": os.getpid(), "born": "1"}))
+    assert living_owner(tmp_path) is None
+
+
+@pytest.mark.parametrize("skew_s", [0.0, -86400.0, 86400.0])
+def test_an_owner_elsewhere_lives_while_its_file_is_touched_whatever_the_clocks_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew_s: float
+):
+    path = elsewhere(tmp_path)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + skew_s)
+    with pytest.raises(RunError, match="process 1 on node7"):  # noqa: SIM117
+        with own_run(tmp_path):
+            pass
+    os.utime(path, (now - 301, now - 301))
+    with own_run(tmp_path):
+        assert files(tmp_path) == ["2.json"]
+
+
+def test_a_file_that_was_cut_off_counts_until_it_is_old(tmp_path: Path):
+    path = elsewhere(tmp_path)
+    path.write_text('{"host": "no')
+    with pytest.raises(RunError, match="just begun by another process"):  # noqa: SIM117
+        with own_run(tmp_path):
+            pass
+    os.utime(path, (time.time() - 301,) * 2)
+    with own_run(tmp_path):
+        pass
+    assert files(tmp_path) == []
+
+
+def test_of_many_that_start_at_once_never_two_own_the_run(tmp_path: Path):
+    elsewhere(tmp_path)
+    os.utime(tmp_path / "owner" / "1.json", (0, 0))
+    inside: list[int] = []
+    most: list[int] = []
+    start = threading.Barrier(8)
+
+    def take(number: int) -> None:
+        start.wait()
+        try:
+            with own_run(tmp_path):
+                inside.append(number)
+                most.append(len(inside))
+                time.sleep(0.05)
+                inside.remove(number)
+        except RunError:
+            pass
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert files(tmp_path) == []
+
+
+def test_an_owner_whose_run_was_taken_over_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ownership, "HEARTBEAT_S", 0.02)
+    with own_run(tmp_path) as mine:
+        mine.check()
+        (tmp_path / "owner" / "1.json").unlink()
+        time.sleep(0.3)
+        with pytest.raises(RunError, match="taken over by another process"):
+            mine.check()
+
+
+def test_commands_about_single_slides_share_a_run_but_not_with_its_owner(
+    tmp_path: Path, other: subprocess.Popen[str]
+):
+    with pytest.raises(RunError, match=f"worked on by process {other.pid}"), share_run(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with share_run(tmp_path), share_run(tmp_path), own_run(tmp_path):
+        pass
+
+
+def test_the_file_is_touched_while_the_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ownership, "HEARTBEAT_S", 0.02)
+    with own_run(tmp_path):
+        path = tmp_path / "owner" / "1.json"
+        os.utime(path, (0, 0))
+        time.sleep(0.3)
+        assert path.stat().st_mtime > 0
