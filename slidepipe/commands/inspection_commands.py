@@ -38,10 +38,15 @@ def check_phi(slides: tuple[str, ...]) -> bool:
 @command
 @run_option
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def status(run_folder: Path, as_json: bool) -> bool:
-    """Say what is done, running and failed, and why."""
-    from slidepipe.runs.status import print_status
+@click.option("--watch", is_flag=True, help="Go on until the command that works on the run ends.")
+def status(run_folder: Path, as_json: bool, watch: bool) -> bool:
+    """Say what is done, running and failed, and why: at any time, from any machine that sees the run."""
+    from slidepipe.runs.status_table import print_status, watch_status
 
+    if as_json and watch:
+        raise click.UsageError("--json is for scripts and --watch for people: give one of them")
+    if watch:
+        return watch_status(run_folder, console())
     return print_status(run_folder, console(), as_json=as_json)
 
 
