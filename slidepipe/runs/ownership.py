@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from slidepipe.errors import RunError
 
@@ -110,9 +111,12 @@ def own_run(root: Path) -> Iterator[Ownership]:
     Raises
     ------
     RunError
-        If another process works on the run.
+        If another process works on the run, or the directory cannot be written.
     """
-    path, owner = _take(root / "owner")
+    try:
+        path, owner = _take(root / "owner")
+    except OSError as error:
+        raise RunError(f"{root} cannot be written: {error}") from error
     ownership, over = Ownership(path, owner), threading.Event()
     threading.Thread(target=ownership._beat, args=(over,), daemon=True, name="run owner").start()
     try:
@@ -176,9 +180,7 @@ def _take(folder: Path) -> tuple[Path, RunOwner]:
         mine = folder / f"{number}.json"
         # Whoever comes with the same number loses here; whoever comes with another one is seen right below.
         with suppress(FileExistsError, FileNotFoundError), mine.open("x", encoding="utf-8") as file:
-            json.dump(asdict(owner), file)
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(file, mine, owner)
             known = {other.nonce for _, other in before} | {owner.nonce}
             if all(other.nonce in known for _, other in _owners(folder)):
                 for path, _ in before:
@@ -187,6 +189,16 @@ def _take(folder: Path) -> tuple[Path, RunOwner]:
             mine.unlink(missing_ok=True)
         time.sleep(random.uniform(0.05, 0.5))
     raise RunError(f"{folder.parent} is being worked on by several processes that start right now: try again")
+
+
+def _fill(file: IO[str], path: Path, owner: RunOwner) -> None:
+    try:
+        json.dump(asdict(owner), file)
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _owners(folder: Path) -> Iterator[tuple[Path, RunOwner]]:
