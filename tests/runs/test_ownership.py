@@ -157,6 +157,8 @@ def test_commands_about_single_slides_share_a_run_but_not_with_its_owner(
     other.wait()
     with share_run(tmp_path), share_run(tmp_path), own_run(tmp_path):
         pass
+
+
 def test_a_run_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "owner").write_text("a file where the folder should be")
     with pytest.raises(RunError, match=r"cannot be written: .*File exists"):  # noqa: SIM117
