@@ -11,6 +11,7 @@
     - TissueError          no tissue mask can be made, or a given one does not fit
   x AnnotationError        an annotation file cannot be used
   x CohortError            a folder, table or list of slides does not make a cohort
+  x ObjectStoreError       an object store cannot be reached, or refuses
   x StoreError             a Zarr store is not what the caller expected
     - StoreVersionError    written by another format version
     - StoreConflictError   same path, other slide or settings
@@ -69,6 +70,10 @@ class AnnotationError(SlidepipeError, ValueError):
 
 class CohortError(SlidepipeError, ValueError):
     """A folder, table or list of slides does not make a cohort."""
+
+
+class ObjectStoreError(SlidepipeError):
+    """An object store such as S3 cannot be reached, or refuses. No OSError: nobody shall take it for "not there"."""
 
 
 class StoreError(SlidepipeError):

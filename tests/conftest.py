@@ -1,10 +1,17 @@
-"""What every test may use: the shared test data, where it lies beside the checkout, and a real SLURM where one runs."""
+"""What every test may use: the shared test data, where it lies beside the checkout, a real SLURM where one runs, and an
+S3 service on loopback."""
 
+import logging
+import secrets
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from slidepipe.storage import access
+from slidepipe.storage.locations import location
 
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -37,3 +44,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos", type=int, default=20, metavar="N", help="Kill runs N times (tests/runs/test_chaos.py)."
     )
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Address of moto's S3 service, which speaks the API over HTTP; skips where moto is not installed."""
+    server = pytest.importorskip("moto.server", reason="moto is missing: pip install slidepipe[test]")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    service = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    service.start()
+    _, port = service.get_host_and_port()
+    yield f"http://127.0.0.1:{port}"
+    service.stop()
+
+
+@pytest.fixture
+def s3_environment(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The environment of somebody who may use the service."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-aws-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    access._file_system.cache_clear()
+    yield
+    access._file_system.cache_clear()
+
+
+@pytest.fixture
+def bucket(s3_environment: None) -> Path:
+    """An empty bucket of the test's own."""
+    bucket = location(f"s3://test-{secrets.token_hex(8)}")
+    files = access.file_system(str(bucket), access.BY_ENVIRONMENT)
+    files.mkdir(bucket.name)
+    return bucket

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from slidepipe.slides.names import is_url
 from slidepipe.slides.opening import open_slide
 from slidepipe.slides.reader import SlideReader, SlideSource
+from slidepipe.storage.locations import is_url
 
 OPEN_SLIDES = 8
 """Slides that a thread keeps open. A worker works on one slide at a time, seldom on two; a cache of open slides only

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from slidepipe.errors import CohortError
+from slidepipe.storage.locations import is_url
 
 Split = Literal["train", "test"]
 Label = Literal["normal", "tumor"]
@@ -23,22 +24,6 @@ _PREFIXES: dict[str, tuple[Split, Label | None]] = {
     "tumor": ("train", "tumor"),
     "test": ("test", None),
 }
-
-
-def is_url(path: str) -> bool:
-    """Tell a URL from a local path.
-
-    Parameters
-    ----------
-    path
-        Either.
-
-    Returns
-    -------
-    bool
-        Whether it has a scheme, as in ``s3://bucket/slide.tif``.
-    """
-    return "://" in path
 
 
 def slide_id_of(path: str) -> str:

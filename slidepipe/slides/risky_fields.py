@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from slidepipe.errors import SlideError, SlideFormatError
-from slidepipe.slides.names import is_url
 from slidepipe.slides.reader import SlideSource
 from slidepipe.slides.risky_names import (
     HARMLESS_IMAGES,
@@ -32,6 +31,7 @@ from slidepipe.slides.risky_names import (
     is_risky,
 )
 from slidepipe.slides.tiff_directories import check_directories
+from slidepipe.storage.locations import is_url
 
 RiskyKind = Literal["image", "field", "file name"]
 

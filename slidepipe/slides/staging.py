@@ -29,9 +29,9 @@ from slidepipe.errors import ConfigError, SlideChangedError, SlideFormatError
 from slidepipe.provenance import fingerprint
 from slidepipe.slides.companions import slide_files
 from slidepipe.slides.handles import close_slides_in
-from slidepipe.slides.names import is_url
 from slidepipe.slides.opening import fingerprint_slide
 from slidepipe.slides.reader import SlideSource
+from slidepipe.storage.locations import is_url
 from slidepipe.storage.publish import atomic_folder, remove_leftovers, remove_tree
 
 try:

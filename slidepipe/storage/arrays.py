@@ -16,11 +16,13 @@ import imagecodecs
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import FsspecStore
 
 from slidepipe.errors import StoreError
 from slidepipe.geometry import ceil_div
 from slidepipe.storage.byte_ranges import register_byte_range_codec
 from slidepipe.storage.jpeg_codec import register_jpeg_codec
+from slidepipe.storage.locations import as_remote
 from slidepipe.storage.publish import read_json, write_bytes, write_json
 from slidepipe.storage.tile_codec import seal, unseal
 
@@ -224,9 +226,15 @@ def open_array(path: Path) -> zarr.Array[Any]:
     register_jpeg_codec()
     register_byte_range_codec()
     try:
-        return zarr.open_array(path, mode="r", zarr_format=3)
+        return zarr.open_array(_zarr_store(path), mode="r", zarr_format=3)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} holds no Zarr v3 array: {error}") from error
+
+
+def _zarr_store(path: Path) -> Path | FsspecStore:
+    if (remote := as_remote(path)) is None:
+        return path
+    return FsspecStore.from_url(str(remote), storage_options=remote.storage_options, read_only=True)
 
 
 def read_small_array(path: Path) -> NDArray[np.uint8]:

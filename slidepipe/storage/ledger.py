@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slidepipe.storage.publish import read_json, remove_tree, write_bytes
+from slidepipe.storage.together import map_places
 
 _log = logging.getLogger(__name__)
 
@@ -59,15 +60,16 @@ class BlockLedger:
             Index of each finished block, ascending, to its report. An entry that cannot be read, or that
             belongs to another token, counts as not done.
         """
-        reports = {}
-        for path in self._folder.glob("[0-9]*.json"):
-            try:
-                entry = read_json(path)
-                if entry["token"] == self._token:
-                    reports[int(entry["block"])] = dict(entry["report"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                _log.warning("ledger entry %s cannot be read, so the block is done again: %s", path, error)
-        return dict(sorted(reports.items()))
+        entries = map_places(self._read, self._folder.glob("[0-9]*.json"), self._folder)
+        return dict(sorted(entry for entry in entries if entry is not None))
+
+    def _read(self, path: Path) -> tuple[int, dict[str, Any]] | None:
+        try:
+            entry = read_json(path)
+            return (int(entry["block"]), dict(entry["report"])) if entry["token"] == self._token else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("ledger entry %s cannot be read, so the block is done again: %s", path, error)
+            return None
 
     def clear(self) -> None:
         """Remove the ledger. Removing none is harmless."""

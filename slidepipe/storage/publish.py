@@ -4,6 +4,10 @@ A process can be killed between any two system calls. Nothing is therefore writt
 written under a temporary name beside it, flushed to the disk, and renamed, which POSIX and Windows do in one
 step. Temporary names begin with a dot and end in ``.tmp``; folders on their way out end in ``.deleting``.
 Both may be deleted at any time when nothing is running.
+
+Object stores have no renaming, and need none: an object is put whole by one request, or not at all. A file is
+written to the local temporary folder first and put from there; small ones are put from memory. There are no folders
+either, so what lies in one appears bit by bit, and what lies at its root comes last and says that the rest is there.
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from slidepipe.storage.locations import as_remote
 
 _FLUSHING_THREADS = 8
 """Flushes that wait for the disk at the same time: it serves several in hardly more time than one."""
@@ -45,12 +52,21 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     Path
         A name in the same folder, to be written by the caller. When the block ends, the file is flushed to
         the disk and renamed to `path`; when it raises, the temporary file is removed and `path` is as it was.
+        For an object store, a name in a local temporary folder, and the file is put under `path`.
 
     Raises
     ------
     OSError
         If the file cannot be written, for example because the disk is full.
+    ObjectStoreError
+        If the object store cannot be reached, or refuses.
     """
+    if (remote := as_remote(path)) is not None:
+        with tempfile.TemporaryDirectory(prefix="slidepipe-") as folder:
+            local = Path(folder, remote.name)
+            yield local
+            remote.put(local)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     try:
@@ -78,13 +94,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     ------
     Path
         An empty folder beside `path`. When the block ends it is renamed to `path`; when it raises, it is
-        removed.
+        removed. For an object store, a local temporary folder whose content is put below `path`, what lies
+        directly in it last: metadata that say what the rest is.
 
     Raises
     ------
     OSError
         If the folder cannot be written, or `path` exists and is not empty: see `remove_tree`.
+    FileExistsError
+        If there is something in `path`, in an object store.
     """
+    if (remote := as_remote(path)) is not None:
+        with tempfile.TemporaryDirectory(prefix="slidepipe-") as folder:
+            yield Path(folder)
+            if remote.is_dir():
+                raise FileExistsError(f"{path} exists and is not empty")
+            remote.put_tree(Path(folder))
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     temporary.mkdir()
@@ -109,6 +135,9 @@ def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
     durable
         See `atomic_path`.
     """
+    if (remote := as_remote(path)) is not None:
+        remote.write_bytes(data)
+        return
     with atomic_path(path, durable) as temporary:
         temporary.write_bytes(data)
 
@@ -165,13 +194,15 @@ def flush_tree(path: Path) -> None:
     Parameters
     ----------
     path
-        Folder; a missing one is no error.
+        Folder; a missing one is no error. In an object store there is nothing to do: what was put is there to stay.
 
     Raises
     ------
     OSError
         If something cannot be flushed.
     """
+    if as_remote(path) is not None:
+        return
     folders = list(os.walk(path))
     with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
         list(threads.map(_flush, (Path(folder, name) for folder, _, names in folders for name in names)))
@@ -211,13 +242,17 @@ def remove_tree(path: Path) -> None:
     ----------
     path
         Folder. It is renamed to a name ending in ``.deleting`` first; a missing folder is no error. Of a link,
-        the link is removed and not what it leads to.
+        the link is removed and not what it leads to. In an object store, what lies directly in it is deleted first,
+        the metadata of a Zarr store for example.
 
     Raises
     ------
     OSError
         If it cannot be renamed or deleted.
     """
+    if (remote := as_remote(path)) is not None:
+        remote.remove_tree()
+        return
     leaving = path.with_name(f".{path.name}.{secrets.token_hex(4)}.deleting")
     try:
         path.replace(leaving)
@@ -235,13 +270,15 @@ def remove_leftovers(path: Path) -> None:
     Parameters
     ----------
     path
-        Folder, which may be missing. Nothing may be writing to it.
+        Folder, which may be missing. Nothing may be writing to it. In an object store there is nothing to remove.
 
     Raises
     ------
     OSError
         If something cannot be deleted.
     """
+    if as_remote(path) is not None:
+        return
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
     for ending in ("tmp", "deleting"):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError
+from slidepipe.storage.locations import as_remote
 from slidepipe.storage.publish import atomic_path, start_flush
 
 ChunkIndex = tuple[int, ...]
@@ -208,8 +209,8 @@ def is_stored(index: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return present
 
 
-def read_chunk(path: Path, index: NDArray[np.uint64], position: ChunkIndex) -> bytes:
-    """Read the encoded bytes of one chunk.
+def read_chunks(path: Path, index: NDArray[np.uint64], positions: Sequence[ChunkIndex]) -> list[bytes]:
+    """Read the encoded bytes of chunks; from an object store neighbours with one request, all requests at once.
 
     Parameters
     ----------
@@ -217,28 +218,39 @@ def read_chunk(path: Path, index: NDArray[np.uint64], position: ChunkIndex) -> b
         File of the shard.
     index
         As `read_shard_index` returns it for that file.
-    position
-        Position of the chunk within the shard.
+    positions
+        Positions of the chunks within the shard.
 
     Returns
     -------
-    bytes
-        The chunk as it was given to `write_shard`; empty if the shard does not hold it.
+    list of bytes
+        The chunks as they were given to `write_shard`, in the order of `positions`; empty where the shard holds none.
 
     Raises
     ------
     StoreError
         If the file has become shorter than its index says.
     """
-    offset, length = index[position]
-    if offset == _MISSING:
-        return b""
+    found = [(int(index[at][0]), int(index[at][1])) for at in positions]
+    ranges = [(0, 0) if offset == _MISSING else (offset, length) for offset, length in found]
+    chunks = _read_ranges(path, ranges)
+    for position, chunk, (_, length) in zip(positions, chunks, ranges, strict=True):
+        if len(chunk) != length:
+            raise StoreError(
+                f"{path} ends within chunk {position}: it was cut short after its index was read"
+            )
+    return chunks
+
+
+def _read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    if (remote := as_remote(path)) is not None:
+        return remote.read_ranges(ranges)
+    chunks = []
     with path.open("rb") as file:
-        file.seek(int(offset))
-        data = file.read(int(length))
-    if len(data) != length:
-        raise StoreError(f"{path} ends within chunk {position}: it was cut short after its index was read")
-    return data
+        for offset, length in ranges:
+            file.seek(offset)
+            chunks.append(file.read(length))
+    return chunks
 
 
 def _crc32c(content: bytes) -> bytes:

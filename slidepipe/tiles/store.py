@@ -31,8 +31,8 @@ from slidepipe.errors import StoreError, StoreIncompleteError, StoreVersionError
 from slidepipe.geometry import PixelSize, Scale
 from slidepipe.slides.jpeg_segments import without_texts
 from slidepipe.storage.arrays import read_attributes, read_chunk_codecs, read_small_array
-from slidepipe.storage.shards import read_chunk, read_shard_index, shard_path
 from slidepipe.storage.tile_codec import TileCodec, codec_from, decode_tile, encoded_tile
+from slidepipe.tiles.encoded_tiles import EncodedTiles
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.tissue import TissueMask
 
@@ -199,7 +199,7 @@ class TileStore:
         self._plan = plan
         self._cache_tiles = cache_tiles
         self._tiles: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
-        self._shards: dict[tuple[int, int], NDArray[np.uint64]] = {}
+        self._encoded = EncodedTiles(plan.path / PIXELS, plan.grid.shard_tiles)
         self._tissue: TissueMask | None = None
 
     @property
@@ -302,15 +302,18 @@ class TileStore:
         right, bottom = min(x + width, self.size_px[0]), min(y + height, self.size_px[1])
         if left >= right or top >= bottom:
             return window
-        for row in range(top // side, -(-bottom // side)):
-            for column in range(left // side, -(-right // side)):
-                if self.status[row, column] != STORED:
-                    continue
-                y0, y1 = max(top, row * side), min(bottom, (row + 1) * side)
-                x0, x1 = max(left, column * side), min(right, (column + 1) * side)
-                tile = self._tile(row, column)
-                part = tile[y0 - row * side : y1 - row * side, x0 - column * side : x1 - column * side]
-                window[y0 - y : y1 - y, x0 - x : x1 - x] = part
+        rows, columns = range(top // side, -(-bottom // side)), range(left // side, -(-right // side))
+        tiles = [(row, column) for row in rows for column in columns if self.status[row, column] == STORED]
+        try:
+            self._encoded.fetch(tile for tile in tiles if tile not in self._tiles)
+        except StoreError as error:
+            raise self._damaged(*tiles[0], error) from error
+        for row, column in tiles:
+            y0, y1 = max(top, row * side), min(bottom, (row + 1) * side)
+            x0, x1 = max(left, column * side), min(right, (column + 1) * side)
+            tile = self._tile(row, column)
+            part = tile[y0 - row * side : y1 - row * side, x0 - column * side : x1 - column * side]
+            window[y0 - y : y1 - y, x0 - x : x1 - x] = part
         return window
 
     def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
@@ -318,7 +321,7 @@ class TileStore:
         tile = self._tiles.pop(key, None)
         if tile is None:
             try:
-                tile = decode_tile(self.codec, self._chunk(row, column), self.tile_px)
+                tile = decode_tile(self.codec, self._encoded.read(row, column), self.tile_px)
             except StoreError as error:
                 raise self._damaged(row, column, error) from error
         self._tiles[key] = tile
@@ -347,20 +350,10 @@ class TileStore:
         if self.status[row, column] != STORED:
             raise StoreError(f"slide {self.slide_id}: tile at row {row}, column {column} is not stored")
         try:
-            encoded = encoded_tile(self.codec, self._chunk(row, column))
+            encoded = encoded_tile(self.codec, self._encoded.read(row, column))
             return encoded if self.codec.outside is None else without_texts(encoded)
         except StoreError as error:
             raise self._damaged(row, column, error) from error
-
-    def _chunk(self, row: int, column: int) -> bytes:
-        shard = (row // self.shard_tiles, column // self.shard_tiles)
-        file = shard_path(self.path / PIXELS, (0, *shard))
-        if shard not in self._shards:
-            self._shards[shard] = read_shard_index(file, self._plan.shard_shape)
-        chunk = read_chunk(file, self._shards[shard], (0, row % self.shard_tiles, column % self.shard_tiles))
-        if not chunk:
-            raise StoreError(f"{file} does not hold it")
-        return chunk
 
     def _damaged(self, row: int, column: int, error: StoreError) -> StoreError:
         return StoreError(
@@ -371,7 +364,7 @@ class TileStore:
     def close(self) -> None:
         """Forget all decoded tiles. Closing twice is harmless."""
         self._tiles.clear()
-        self._shards.clear()
+        self._encoded.forget()
 
     def __enter__(self) -> Self:
         """Return the store itself."""

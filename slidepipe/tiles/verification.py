@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError
 from slidepipe.provenance import fingerprint_file
-from slidepipe.storage.shards import is_stored, read_chunk, read_shard_index, shard_path
+from slidepipe.storage.locations import location
+from slidepipe.storage.shards import ChunkIndex, is_stored, read_chunks, read_shard_index, shard_path
 from slidepipe.storage.tile_codec import decode_tile
 from slidepipe.tiles.store import PIXELS, STORED, StorePlan, read_store_plan
 from slidepipe.tiles.tiling import TileJob
@@ -32,7 +34,7 @@ def verify_tiles(store: TileJob | Path | str, token: str, decode: bool = False) 
     list of str
         What is wrong, in words; empty if nothing is.
     """
-    path = Path(store.store if isinstance(store, TileJob) else store)
+    path = location(str(store.store if isinstance(store, TileJob) else store))
     try:
         plan = read_store_plan(path)
     except StoreError as error:
@@ -88,10 +90,19 @@ def _check_block(plan: StorePlan, block: int, decode: bool) -> list[str]:
     if n_unexpected := int((found & ~expected).sum()):
         problems.append(f"{file} holds {n_unexpected} tiles that should not be there")
     if decode:
-        for position in np.argwhere(found):
-            chunk = (int(position[0]), int(position[1]), int(position[2]))
-            try:
-                decode_tile(plan.codec, read_chunk(file, index, chunk), plan.grid.tile_px)
-            except StoreError as error:
-                problems.append(f"{file}, tile at row {chunk[1]}, column {chunk[2]} of the shard: {error}")
+        for row in np.flatnonzero(found.any(axis=(0, 2))).tolist():
+            problems += _check_row(
+                plan, file, index, [(0, row, int(at)) for at in np.flatnonzero(found[0, row])]
+            )
+    return problems
+
+
+def _check_row(plan: StorePlan, file: Path, index: NDArray[np.uint64], row: list[ChunkIndex]) -> list[str]:
+    """Decode the tiles of one row of a shard, which is as much as is held in memory."""
+    problems = []
+    for chunk, data in zip(row, read_chunks(file, index, row), strict=True):
+        try:
+            decode_tile(plan.codec, data, plan.grid.tile_px)
+        except StoreError as error:
+            problems.append(f"{file}, tile at row {chunk[1]}, column {chunk[2]} of the shard: {error}")
     return problems

@@ -15,7 +15,7 @@ from slidepipe.storage.arrays import ShardedArray, open_array, write_sharded_arr
 from slidepipe.storage.shards import (
     check_shard,
     is_stored,
-    read_chunk,
+    read_chunks,
     read_shard_index,
     shard_path,
     write_shard,
@@ -48,8 +48,9 @@ def test_chunks_come_back_as_they_were(tmp_path: Path) -> None:
     assert file == tmp_path / "c" / "0" / "4" / "5"
     assert file.stat().st_size == size
     index = read_shard_index(file, _SHAPE)
-    assert {chunk: read_chunk(file, index, chunk) for chunk, _ in _chunks()} == dict(_chunks())
-    assert read_chunk(file, index, (0, 1, 0)) == b""
+    positions = [position for position, _ in _chunks()]
+    assert read_chunks(file, index, positions) == [data for _, data in _chunks()]
+    assert read_chunks(file, index, [(0, 1, 0)]) == [b""]
     assert is_stored(index).sum() == 3
 
 
@@ -87,7 +88,7 @@ def test_what_zarr_writes_is_read_here(tmp_path: Path) -> None:
     file = shard_path(tmp_path, (0, 0))
     index = read_shard_index(file, (2, 2))
     np.testing.assert_array_equal(is_stored(index), [[True, False], [False, False]])
-    assert read_chunk(file, index, (0, 0)) == np.full(4, 7, dtype="<f4").tobytes()
+    assert read_chunks(file, index, [(0, 0)]) == [np.full(4, 7, dtype="<f4").tobytes()]
 
 
 def test_a_shard_without_chunks_is_no_file_and_removes_an_older_one(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_shard_cut_after_its_index_was_read_is_found(tmp_path: Path) -> None:
     index = read_shard_index(file, _SHAPE)
     file.write_bytes(file.read_bytes()[:8])
     with pytest.raises(StoreError, match="ends within chunk"):
-        read_chunk(file, index, (0, 1, 2))
+        read_chunks(file, index, [(0, 1, 2)])
 
 
 @settings(deadline=None, max_examples=50)
@@ -170,7 +171,7 @@ def test_any_choice_of_chunks_comes_back(
     assert file.exists() == bool(chunks)
     if chunks:
         index = read_shard_index(file, (3, 4))
-        assert {position: read_chunk(file, index, position) for position in chunks} == chunks
+        assert read_chunks(file, index, list(chunks)) == list(chunks.values())
         assert is_stored(index).sum() == len(chunks)
 
 
