@@ -11,16 +11,17 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import slidepipe
 
 _DIGITS = 32
 _WHOLE_BYTES = 64 * 2**20
+_PIECE_BYTES = 2**20
 _SAMPLES = 64
 _SAMPLE_BYTES = 64 * 2**10
 
@@ -132,15 +133,52 @@ def fingerprint_file(path: Path) -> str:
         If the file cannot be read.
     """
     size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        if size <= _WHOLE_BYTES:
-            while piece := file.read(2**20):
-                digest.update(piece)
-        else:
-            for index in range(_SAMPLES):
-                file.seek((size - _SAMPLE_BYTES) * index // (_SAMPLES - 1))
-                digest.update(file.read(_SAMPLE_BYTES))
+        return fingerprint_pieces(size, (_read(file, *piece) for piece in fingerprinted_ranges(size)))
+
+
+def _read(file: IO[bytes], offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
+
+
+def fingerprinted_ranges(size: int) -> list[tuple[int, int]]:
+    """Say which parts of a file count in its fingerprint.
+
+    Parameters
+    ----------
+    size
+        Bytes of the file.
+
+    Returns
+    -------
+    list of tuple
+        Offset and length of each part, for `fingerprint_pieces`; see `fingerprint_file`.
+    """
+    if size <= _WHOLE_BYTES:
+        return [(start, min(_PIECE_BYTES, size - start)) for start in range(0, size, _PIECE_BYTES)]
+    starts = ((size - _SAMPLE_BYTES) * index // (_SAMPLES - 1) for index in range(_SAMPLES))
+    return [(start, _SAMPLE_BYTES) for start in starts]
+
+
+def fingerprint_pieces(size: int, pieces: Iterable[bytes]) -> str:
+    """Fingerprint a file by its size and those parts of it that count.
+
+    Parameters
+    ----------
+    size
+        Bytes of the file.
+    pieces
+        The parts that `fingerprinted_ranges` names, in that order.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    digest = hashlib.sha256(str(size).encode())
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest()[:_DIGITS]
 
 

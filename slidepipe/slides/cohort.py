@@ -15,9 +15,11 @@ from slidepipe.errors import CohortError, ConfigError
 from slidepipe.slides.exclusions import Scope, read_exclusions
 from slidepipe.slides.labels import SizeClass, SlideLabel, read_labels
 from slidepipe.slides.layouts import FoundFiles, find_annotations, find_files
-from slidepipe.slides.names import Label, Split, is_url, slide_id_of, split_and_label
+from slidepipe.slides.names import Label, Split, slide_id_of, split_and_label
 from slidepipe.slides.pseudonyms import pseudonyms_of
 from slidepipe.slides.reader import ReaderName, SlideSource
+from slidepipe.storage.access import StoreAccess
+from slidepipe.storage.locations import is_url, location
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +39,8 @@ class CohortSettings:
     """Which slides a study is about."""
 
     folder: str | None = None
-    """Folder of the data set: the open release of CAMELYON16, its GigaDB copy, the challenge data of 2016, or any
-    folder with slides in it. Give this or `paths`."""
+    """Folder or URL of the data set: the open release of CAMELYON16, its GigaDB copy, the challenge data of 2016, or
+    any folder with slides in it. Give this or `paths`."""
     paths: tuple[str, ...] = ()
     """Slides one by one, local paths or URLs. Give these or `folder`."""
     annotations: str | None = None
@@ -47,7 +49,9 @@ class CohortSettings:
     """Meaning of groups (ASAP) or classes (QuPath) in annotations, true for tumour, false for what is cut out of it;
     needed only for names that are not known."""
     reader: ReaderName = "auto"
-    """Which reader opens the slides; auto is OpenSlide wherever it can."""
+    """Which reader opens the slides; auto is OpenSlide wherever it can, and the TIFF reader for URLs."""
+    access: StoreAccess = field(default_factory=StoreAccess)
+    """How the object store is reached that URLs name. Keys do not belong here: they come from the environment."""
     mpp: Annotated[float, Gt(0)] | None = None
     """Side of a level-0 pixel in µm, for files that do not record it or record it wrongly. It replaces what the files
     say, for all slides; None, the default, believes the files."""
@@ -84,13 +88,18 @@ class CohortSlide:
     split: Split | None
     """Part of the data set; None outside of CAMELYON16."""
     annotation: str | None
-    """Path of its annotation file."""
+    """Path or URL of its annotation file; read it from `annotation_place`."""
     exhaustive: bool
     """Whether everything outside its outlines is free of tumour; such pixels may be used as negatives."""
     excluded: tuple[Scope, ...] = ()
     """What it is left out of."""
     notes: tuple[str, ...] = ()
     """What a reader of the results should know."""
+
+    @property
+    def annotation_place(self) -> Path | None:
+        """Where its annotations lie, to be read from: on the same disk or in the same store as the slide."""
+        return None if self.annotation is None else location(self.annotation, self.source.access)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +151,8 @@ def find_cohort(settings: CohortSettings) -> Cohort:
     CohortError
         If there is no slide, two have the same name, a name cannot be that of a file, a table is wrong, a setting
         names slides that are not there, or `slide_ids` leaves a slide without a name.
+    ObjectStoreError
+        If an object store cannot be reached, or refuses.
     """
     files, name = _find(settings)
     _check_unique(slide_id for slide_id, _ in files.slides)
@@ -173,10 +184,10 @@ def _under_pseudonyms(slides: list[CohortSlide], slide_ids: dict[str, str]) -> l
 
 def _find(settings: CohortSettings) -> tuple[FoundFiles, str]:
     if settings.folder is not None:
-        folder = _absolute(settings.folder)
+        folder = _absolute(settings.folder, settings.access)
         files, name = find_files(folder), folder.name
     elif settings.paths:
-        paths = [path if is_url(path) else str(_absolute(path)) for path in settings.paths]
+        paths = [str(_absolute(path, settings.access)) for path in settings.paths]
         absent = [path for path in paths if not is_url(path) and not Path(path).is_file()]
         if absent:
             raise CohortError(f"there is no slide file {', '.join(absent)}")
@@ -184,13 +195,13 @@ def _find(settings: CohortSettings) -> tuple[FoundFiles, str]:
     else:
         raise ConfigError("slides: give the folder of the data set, or the paths of slides")
     if settings.annotations is not None:
-        files = replace(files, annotations=find_annotations(_absolute(settings.annotations)))
+        files = replace(files, annotations=find_annotations(_absolute(settings.annotations, settings.access)))
     return files, name
 
 
-def _absolute(path: str) -> Path:
+def _absolute(path: str, access: StoreAccess) -> Path:
     """Make a path that workers in other folders understand."""
-    return Path(path).expanduser().absolute()
+    return location(path, access).expanduser().absolute()
 
 
 def _check_unique(slide_ids: Iterable[str]) -> None:
@@ -219,7 +230,7 @@ def _slide(
     if label == "normal" and annotation is not None:
         notes.append("normal, but has an annotation file")
     return CohortSlide(
-        source=SlideSource(slide_id, path, settings.reader, settings.mpp),
+        source=SlideSource(slide_id, path, settings.reader, settings.mpp, settings.access),
         label=label,
         size_class=row.size_class if row else "negative" if label == "normal" else None,
         centre=row.centre if row else None,

@@ -14,6 +14,7 @@ from slidepipe.slides.exclusions import Scope
 from slidepipe.slides.labels import SizeClass
 from slidepipe.slides.names import Label, Split, check_slide_id
 from slidepipe.slides.reader import ReaderName, SlideSource
+from slidepipe.storage.access import BY_ENVIRONMENT, StoreAccess
 from slidepipe.storage.publish import write_text
 
 _COLUMNS = (
@@ -59,13 +60,15 @@ def write_cohort(cohort: Cohort, path_csv: Path) -> None:
     write_text(path_csv, text.getvalue())
 
 
-def read_cohort(path_csv: Path) -> Cohort:
+def read_cohort(path_csv: Path, access: StoreAccess = BY_ENVIRONMENT) -> Cohort:
     """Read a table that `write_cohort` wrote.
 
     Parameters
     ----------
     path_csv
         The table.
+    access
+        How the object store of the slides is reached; the table does not say.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def read_cohort(path_csv: Path) -> Cohort:
         try:
             check_slide_id(row["slide_id"])
             if row["path"]:
-                slides.append(_slide_of(row))
+                slides.append(_slide_of(row, access))
             else:
                 missing.append(row["slide_id"])
         except (KeyError, ValueError, TypeError) as error:
@@ -100,12 +103,16 @@ def read_cohort(path_csv: Path) -> Cohort:
     return Cohort(name, tuple(slides), tuple(missing))
 
 
-def _slide_of(row: dict[str, str]) -> CohortSlide:
+def _slide_of(row: dict[str, str], access: StoreAccess) -> CohortSlide:
     readers, labels = _known(ReaderName), _known(Label)
     size_classes, splits, scopes = _known(SizeClass), _known(Split), _known(Scope)
     return CohortSlide(
         source=SlideSource(
-            row["slide_id"], row["path"], readers[row["reader"]], float(row["mpp"]) if row["mpp"] else None
+            row["slide_id"],
+            row["path"],
+            readers[row["reader"]],
+            float(row["mpp"]) if row["mpp"] else None,
+            access,
         ),
         label=labels[row["label"]] if row["label"] else None,
         size_class=size_classes[row["size_class"]] if row["size_class"] else None,

@@ -13,10 +13,10 @@ import csv
 import logging
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Literal, get_args
 
 from slidepipe.errors import CohortError
+from slidepipe.storage.locations import location
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def read_exclusions(name_or_path: str) -> tuple[Exclusion, ...]:
         text = resources.files("slidepipe.slides").joinpath(f"{name_or_path}.csv").read_text(encoding="utf-8")
     else:
         try:
-            text = Path(name_or_path).read_text(encoding="utf-8-sig")
+            text = location(name_or_path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise CohortError(
                 f"the exclusions {name_or_path} cannot be read: {error}; built in are {', '.join(BUILT_IN)}"

@@ -5,24 +5,21 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import fsspec
 import openslide
 
 from slidepipe.errors import SlideFormatError
-from slidepipe.provenance import fingerprint, fingerprint_bytes, fingerprint_file
+from slidepipe.provenance import fingerprint, fingerprint_file, fingerprint_pieces, fingerprinted_ranges
 from slidepipe.slides.companions import series_uid, slide_files
-from slidepipe.slides.names import is_url
 from slidepipe.slides.openslide_reader import OpenSlideReader
 from slidepipe.slides.reader import SlideReader, SlideSource
 from slidepipe.slides.tiff_directories import check_directories
 from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.slides.tiffslide_reader import TiffSlideReader
+from slidepipe.storage.locations import as_remote, is_url
 
 _log = logging.getLogger(__name__)
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
-_SAMPLES = 16
-_SAMPLE_BYTES = 64 * 2**10
 
 
 def open_slide(source: SlideSource) -> SlideReader:
@@ -35,8 +32,8 @@ def open_slide(source: SlideSource) -> SlideReader:
     ----------
     source
         Where the slide lies and how to open it. The reader ``auto`` is OpenSlide for every file it knows, else the
-        TIFF reader, and wsidicom for DICOM that OpenSlide refuses; which one it was stands in ``info.reader``. A URL
-        needs the reader ``tiffslide``. Of a DICOM slide, any file of the series will do.
+        TIFF reader, and wsidicom for DICOM that OpenSlide refuses; which one it was stands in ``info.reader``. A URL is
+        read by the TIFF reader, or by tiffslide if asked for. Of a DICOM slide, any file of the series will do.
 
     Returns
     -------
@@ -51,13 +48,11 @@ def open_slide(source: SlideSource) -> SlideReader:
         If it is not a slide that the reader reads.
     PixelSizeError
         If neither the file nor ``source.mpp`` gives a pixel size, or the file gives one that no slide has.
+    ObjectStoreError
+        If the object store that a URL names cannot be reached, or refuses.
     """
     if is_url(source.path):
-        if source.reader != "tiffslide":
-            raise SlideFormatError(
-                f"slide {source.slide_id} is a URL, which only tiffslide reads: set its reader to tiffslide"
-            )
-        return TiffSlideReader(source)
+        return _open_url(source)
     _check_file(source)
     match source.reader:
         case "openslide":
@@ -85,6 +80,23 @@ def _open_by_content(source: SlideSource) -> SlideReader:
         return TiffReader(source)
     except SlideFormatError as error:
         raise SlideFormatError(f"{error}; OpenSlide does not know the file either") from error
+
+
+def _open_url(source: SlideSource) -> SlideReader:
+    if source.reader == "tiffslide":
+        return TiffSlideReader(source)
+    if source.reader not in {"auto", "tiff"}:
+        raise SlideFormatError(
+            f"slide {source.slide_id} is a URL, which {source.reader} does not read: set its reader to auto, tiff or "
+            "tiffslide, or fetch the file"
+        )
+    try:
+        return TiffReader(source)
+    except SlideFormatError as error:
+        raise SlideFormatError(
+            f"{error}. It is a URL: fetch the file, since OpenSlide reads files only; or set its reader to tiffslide, "
+            "which garbles some slides in JPEG 2000"
+        ) from error
 
 
 def _open_dicom(source: SlideSource) -> SlideReader:
@@ -132,8 +144,8 @@ def fingerprint_slide(source: SlideSource) -> str:
     Returns
     -------
     str
-        32 hexadecimal digits. Of files over 64 MiB, and of URLs, samples count instead of all bytes; see
-        `slidepipe.provenance.fingerprint_file`.
+        32 hexadecimal digits, the same wherever the slide lies. Of files over 64 MiB, samples count instead of all
+        bytes; see `slidepipe.provenance.fingerprint_file`.
 
     Raises
     ------
@@ -141,20 +153,13 @@ def fingerprint_slide(source: SlideSource) -> str:
         If the file does not exist.
     OSError
         If a file cannot be read.
+    ObjectStoreError
+        If the object store cannot be reached, or refuses.
     """
-    if is_url(source.path):
-        return _fingerprint_url(source.path)
+    if (remote := as_remote(source.place)) is not None:
+        size = remote.stat().st_size
+        return fingerprint_pieces(size, remote.read_ranges(fingerprinted_ranges(size)))
     files = slide_files(Path(source.path))
     if len(files) == 1:
         return fingerprint_file(files[0])
     return fingerprint(sorted(fingerprint_file(path) for path in files))
-
-
-def _fingerprint_url(url: str) -> str:
-    with fsspec.open(url, "rb") as file:
-        size = file.seek(0, 2)
-        pieces = [str(size).encode()]
-        for index in range(_SAMPLES):
-            file.seek(max(size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
-            pieces.append(file.read(_SAMPLE_BYTES))
-    return fingerprint_bytes(b"".join(pieces))

@@ -11,6 +11,7 @@ down, so that a region read in parts equals the region read at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from slidepipe.errors import SlideFormatError
 from slidepipe.geometry import PixelSize
+from slidepipe.storage.access import BY_ENVIRONMENT, StoreAccess
+from slidepipe.storage.locations import location
 
 ReaderName = Literal["auto", "openslide", "tiffslide", "tiff", "wsidicom"]
 """``auto`` is OpenSlide for every file that OpenSlide reads, else the TIFF reader, or wsidicom for DICOM."""
@@ -31,11 +34,18 @@ class SlideSource:
     slide_id: str
     """Name of the slide in every output; the file's name without its suffix unless the cohort says otherwise."""
     path: str
-    """Local path, or an fsspec URL for readers that take one (tiffslide)."""
+    """Local path, or a URL for the readers that take one (tiff, tiffslide)."""
     reader: ReaderName = "auto"
     """Which reader opens it."""
     mpp: float | None = None
     """Side of a level-0 pixel in µm, for files that do not record it or record it wrongly; replaces the file's."""
+    access: StoreAccess = BY_ENVIRONMENT
+    """How the object store is reached that a URL names."""
+
+    @property
+    def place(self) -> Path:
+        """Where the slide lies, to be read from."""
+        return location(self.path, self.access)
 
 
 LONGEST_PX = 2**20

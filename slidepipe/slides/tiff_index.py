@@ -9,9 +9,11 @@ stream says otherwise: Aperio writes RGB without any marker, which a decoder lef
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import tifffile
@@ -22,6 +24,7 @@ from slidepipe.geometry import ceil_div
 from slidepipe.slides.levels import pyramid
 from slidepipe.slides.reader import SlideLevel
 from slidepipe.slides.tiff_metadata import TiffFacts, read_tiff_facts
+from slidepipe.storage.locations import as_remote
 
 ColourSpace = Literal["YCBCR", "RGB", "GRAYSCALE"]
 """What the components of a tile's JPEG stream mean, in the words of imagecodecs."""
@@ -72,7 +75,7 @@ def read_tiff_index(path: Path, slide_id: str) -> TiffIndex:
     Parameters
     ----------
     path
-        A TIFF file.
+        A TIFF file, on a disk or in an object store.
     slide_id
         Named in messages.
 
@@ -86,11 +89,13 @@ def read_tiff_index(path: Path, slide_id: str) -> TiffIndex:
     ------
     FileNotFoundError
         If there is no such file.
+    ObjectStoreError
+        If the object store cannot be reached, or refuses.
     SlideFormatError
         If it is not a TIFF file, or a level is not stored in JPEG tiles of 8-bit RGB, YCbCr or grey.
     """
     try:
-        with tifffile.TiffFile(path) as file:
+        with _opened(path) as name_or_file, tifffile.TiffFile(name_or_file) as file:
             first = file.pages.first
             facts = read_tiff_facts(first)
             pages = _level_pages([page.aspage() for page in file.pages], facts.vendor)
@@ -114,6 +119,16 @@ def read_tiff_index(path: Path, slide_id: str) -> TiffIndex:
         AttributeError,
     ) as error:
         raise SlideFormatError(f"slide {slide_id}: not a TIFF file that can be read: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path | IO[bytes]]:
+    """Give what tifffile opens: a name, or for an object store, whose names it does not know, an open file."""
+    if as_remote(path) is None:
+        yield path
+        return
+    with path.open("rb") as file:
+        yield file
 
 
 def _level_pages(pages: list[tifffile.TiffPage], vendor: str) -> list[tifffile.TiffPage]:

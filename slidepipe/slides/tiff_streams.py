@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from slidepipe.storage.ranged_reading import Range
+from slidepipe.storage.remote import RemotePath
+
 _LONGEST_GAP = 4096
 """Bytes between two wanted tiles that are read and thrown away, which is cheaper than a second call."""
 _LONGEST_READ = 8 * 2**20
 
-Range = tuple[int, int]
-"""Offset and length in bytes."""
 
-
-def read_ranges(file: int, ranges: Sequence[Range]) -> list[bytes]:
+def read_ranges(file: int | RemotePath, ranges: Sequence[Range]) -> list[bytes]:
     """Read pieces of a file, neighbours with one call.
 
     Parameters
     ----------
     file
-        Descriptor of the open file.
+        Descriptor of the open file, or address of an object in a store.
     ranges
         Offset and length of each piece. Pieces that follow each other in the file should follow each other here.
 
@@ -32,7 +32,11 @@ def read_ranges(file: int, ranges: Sequence[Range]) -> list[bytes]:
     ------
     OSError
         If the file cannot be read.
+    ObjectStoreError
+        If the object store cannot be reached, or refuses.
     """
+    if isinstance(file, RemotePath):
+        return file.read_ranges(ranges)
     pieces = []
     for run in _runs(ranges):
         start, end = run[0][0], run[-1][0] + run[-1][1]

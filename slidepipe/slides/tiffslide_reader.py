@@ -22,6 +22,7 @@ from slidepipe.slides.levels import WHITE, damaged_region, level_origin_px0, on_
 from slidepipe.slides.pixel_sizes import choose_pixel_size
 from slidepipe.slides.reader import SlideInfo, SlideSource
 from slidepipe.slides.tiff_metadata import read_tiff_facts
+from slidepipe.storage.locations import as_remote
 
 _FAILURES = (
     OSError,
@@ -50,7 +51,7 @@ class TiffSlideReader:
     FileNotFoundError
         If there is no such file.
     SlideFormatError
-        If it is not a tiled TIFF file of 8-bit grey, RGB or RGBA, or the URL's library is not installed.
+        If it is not a tiled TIFF file of 8-bit grey, RGB or RGBA.
     PixelSizeError
         If neither the file nor `source` gives a pixel size.
     """
@@ -133,13 +134,10 @@ class TiffSlideReader:
 
 def _open(source: SlideSource) -> TiffSlide:
     try:
-        return TiffSlide(source.path)
+        # tiffslide would open a URL itself, and fetch fifty megabytes at a time.
+        return TiffSlide(source.path if as_remote(source.place) is None else source.place.open("rb"))
     except FileNotFoundError:
         raise
-    except ImportError as error:
-        raise SlideFormatError(
-            f"slide {source.slide_id}: the library for its URL is missing: {error}"
-        ) from error
     except _FAILURES as error:
         raise SlideFormatError(f"slide {source.slide_id}: tiffslide cannot open it: {error}") from error
 

@@ -19,6 +19,7 @@ from slidepipe.errors import PixelSizeError, RegionReadError, SlideFormatError
 from slidepipe.slides.handles import borrow_slide
 from slidepipe.slides.levels import level_origin_px0
 from slidepipe.slides.reader import ReaderName, SlideInfo, SlideSource
+from slidepipe.storage.locations import is_url
 from slidepipe.tiles.grid import TileGrid, TileSettings, source_level
 from slidepipe.tiles.tile_copying import copying_obstacle
 
@@ -98,6 +99,8 @@ def _obstacle(source: SlideSource, level: int, grid: TileGrid, settings: TileSet
         return "the mode encode was asked for"
     if settings.codec == "zstd":
         return "the codec zstd was asked for"
+    if settings.mode == "reference" and is_url(source.path):
+        return "it is a URL, and a store refers to files on a disk"
     return copying_obstacle(source, level, grid)
 
 

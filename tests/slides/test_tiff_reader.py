@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import tifffile
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 from slidepipe.errors import RegionReadError, SlideFormatError
 from slidepipe.geometry import PixelSize
 from slidepipe.slides import tiff_reader
+from slidepipe.slides.opening import fingerprint_slide, open_slide
 from slidepipe.slides.openslide_reader import OpenSlideReader
 from slidepipe.slides.reader import SlideSource
 from slidepipe.slides.tiff_index import JpegLevel
 from slidepipe.slides.tiff_reader import TiffReader
+from slidepipe.storage.remote import RemotePath
 
 WriteTiff = Callable[..., Path]
 
@@ -225,3 +228,42 @@ def test_compressed_tiles_come_as_they_lie_in_the_file(
         np.testing.assert_array_equal(tile, reader.read_region((0, 128), 0, (128, 128)))
     with pytest.raises(RegionReadError, match="closed"):
         reader.read_streams(0, 1, [0])
+
+
+@pytest.mark.parametrize("vendor", ["generic-tiff", "philips"])
+def test_a_slide_in_an_object_store_has_the_pixels_of_the_file(
+    tmp_path: Path, pixels: NDArray[np.uint8], write_tiff: WriteTiff, vendor: str
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", pixels, vendor=vendor, left_out={0, 6})
+    fsspec.filesystem("memory").pipe(f"/{vendor}/a.tif", path.read_bytes())
+    source = SlideSource("s1", f"memory://{vendor}/a.tif")
+    assert fingerprint_slide(source) == fingerprint_slide(_source(path))
+    with open_slide(source) as far, TiffReader(_source(path)) as near:
+        assert far.info == near.info
+        assert isinstance(far, TiffReader)
+        far.keep_cut_tiles(2**20)
+        for level in range(3):
+            for origin, size in [((0, 0), (500, 300)), ((-20, -30), (90, 80)), ((333, 111), (400, 400))]:
+                np.testing.assert_array_equal(
+                    far.read_region(origin, level, size), near.read_region(origin, level, size)
+                )
+        assert far.read_streams(0, 1, [0, 1, 2]) == near.read_streams(0, 1, [0, 1, 2])
+    with pytest.raises(RegionReadError, match="closed"):
+        far.read_region((0, 0), 0, (10, 10))
+
+
+def test_all_tiles_of_a_region_are_asked_for_together(
+    tmp_path: Path, pixels: NDArray[np.uint8], write_tiff: WriteTiff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.filesystem("memory").pipe("/together/a.tif", write_tiff(tmp_path / "a.tif", pixels).read_bytes())
+    asked: list[int] = []
+    read_ranges = RemotePath.read_ranges
+
+    def noting(self: RemotePath, ranges: list[tuple[int, int]]) -> list[bytes]:
+        asked.append(len(ranges))
+        return read_ranges(self, ranges)
+
+    with TiffReader(SlideSource("s1", "memory://together/a.tif")) as reader:
+        monkeypatch.setattr(RemotePath, "read_ranges", noting)
+        reader.read_region((0, 0), 0, (300, 300))
+    assert asked == [9]

@@ -57,10 +57,16 @@ def test_a_url_that_is_not_there_is_not_found(memory: fsspec.AbstractFileSystem)
         open_slide(SlideSource("a", "memory://bucket/none.tif", "tiffslide"))
 
 
-@pytest.mark.parametrize("reader", ["auto", "openslide", "tiff"])
+@pytest.mark.parametrize("reader", ["openslide", "wsidicom"])
 def test_other_readers_do_not_take_urls(reader: str) -> None:
-    with pytest.raises(SlideFormatError, match="set its reader to tiffslide"):
+    with pytest.raises(SlideFormatError, match="set its reader to auto, tiff or tiffslide"):
         open_slide(SlideSource("a", "s3://bucket/a.tif", reader))  # type: ignore[arg-type]
+
+
+def test_it_is_not_chosen_for_a_url_that_the_tiff_reader_refuses(memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe("/bucket/a.tif", b"II*\0 this is not a slide")
+    with pytest.raises(SlideFormatError, match="fetch the file"):
+        open_slide(SlideSource("a", "memory://bucket/a.tif"))
 
 
 def test_jpeg_2000_is_read(shared_data: Path) -> None:
