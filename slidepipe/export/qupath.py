@@ -31,6 +31,7 @@ from slidepipe.errors import ExportError
 from slidepipe.export.geojson import OTHER_CLASS, TUMOUR_CLASS
 from slidepipe.export.geojson_check import GeoJsonProblem, check_geojson
 from slidepipe.geometry import Scale
+from slidepipe.storage.locations import location
 from slidepipe.storage.publish import write_bytes, write_json
 
 __all__ = [
@@ -157,7 +158,7 @@ def write_qupath_project(folder: Path, slides: Sequence[ProjectSlide], timestamp
     Raises
     ------
     ExportError
-        If a slide is listed twice, is not a local file's path, or its heatmap has not been written.
+        If a slide is listed twice, or its heatmap has not been written.
     """
     _check_slides(folder, slides)
     project = folder.resolve() / PROJECT_NAME
@@ -189,10 +190,6 @@ def _check_slides(folder: Path, slides: Sequence[ProjectSlide]) -> None:
     if twice:
         raise ExportError(f"slides are listed more than once: {', '.join(twice)}")
     for slide in slides:
-        if "://" in slide.path:
-            raise ExportError(
-                f"slide {slide.slide_id}: QuPath opens local files only; copy the slide to a disk first"
-            )
         if slide.cell_px0 is not None and not heatmap_path(folder, slide.slide_id).is_file():
             raise ExportError(
                 f"slide {slide.slide_id}: its heatmap is not in the project's folder: write it first"
@@ -207,7 +204,7 @@ def _entries(folder: Path, slide: ProjectSlide) -> list[dict[str, Any]]:
     # Only OpenSlide crops to the scanned area, so a slide that has one must not be opened by another reader.
     provider = _OPENSLIDE if slide.bounds_px0 else None
     entry = {
-        "serverBuilder": _server(Path(slide.path), provider),
+        "serverBuilder": _server(location(slide.path), provider),
         "imageName": slide.slide_id,
         "metadata": metadata,
     }

@@ -15,6 +15,9 @@ from slidepipe.errors import ExportError
 from slidepipe.export.qupath import PROJECT_NAME
 from slidepipe.storage.publish import read_json, write_json
 
+_SCHEMES = {"file", "s3", "s3a", "gs", "gcs", "az", "abfs"}
+"""Files and object stores, from which slides are fetched to be looked at. Images of other servers stay as they are."""
+
 
 def rewrite_project(folder: Path, slides_root: Path | None = None) -> tuple[str, ...]:
     """Give a project the addresses that hold where it lies now.
@@ -24,7 +27,7 @@ def rewrite_project(folder: Path, slides_root: Path | None = None) -> tuple[str,
     1. below `slides_root`, if it is given: at the longest end of its old path that exists there, so that
        ``/old/place/training/tumor_001.tif`` becomes ``slides_root/training/tumor_001.tif`` or else
        ``slides_root/tumor_001.tif``;
-    2. where it was;
+    2. where it was, on a disk;
     3. where it was as seen from the project, in case both were moved together.
 
     Whatever else QuPath or a user has put into the project stays as it is.
@@ -78,7 +81,7 @@ def rewrite_project(folder: Path, slides_root: Path | None = None) -> tuple[str,
 def _servers(builder: Any) -> Iterator[dict[str, Any]]:
     """Find the addresses of an image, which may be rotated, scaled or put together by builders around builders."""
     if isinstance(builder, dict):
-        if str(builder.get("uri", "")).startswith("file:"):
+        if urlsplit(str(builder.get("uri", ""))).scheme in _SCHEMES:
             yield builder
         for part in builder.values():
             yield from _servers(part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from slidepipe.errors import ExportError
 from slidepipe.export.report_inputs import SHOWN_LESIONS, SlideRow
@@ -86,7 +85,9 @@ def view_slide(row: SlideRow, result: SlideResult | None, budget: tuple[int, int
     thumbnail_bytes, heatmap_bytes = budget
     width, height = row.size_px0
     unit_px0 = max(width, height) / _VIEW_UNITS
-    heatmap = open_heatmap(row.heatmap) if isinstance(row.heatmap, Path) else row.heatmap
+    heatmap = row.heatmap
+    if heatmap is not None and not isinstance(heatmap, Heatmap):
+        heatmap = open_heatmap(heatmap)
     if heatmap is not None and heatmap.size_px0 != row.size_px0:
         raise ExportError(
             f"{row.slide_id}: the heatmap is of a slide of {heatmap.size_px0} pixels, this one has {row.size_px0}"

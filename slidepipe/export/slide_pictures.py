@@ -199,7 +199,8 @@ def fit_thumbnail(picture: Path | bytes, max_bytes: int, slide_id: str) -> bytes
     """
     _check_budget(max_bytes)
     try:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+        content = picture if isinstance(picture, bytes) else picture.read_bytes()
+        with Image.open(io.BytesIO(content)) as opened:
             pixels = np.asarray(opened.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
         raise ExportError(

@@ -146,7 +146,7 @@ def _tile(run: ViewedRun, slide: ViewedSlide, square: tuple[int, int, int]) -> A
 def _overview(run: ViewedRun, slide: ViewedSlide) -> Image.Image | None:
     if slide.thumbnail is None or not slide.thumbnail.is_file():
         return None
-    with Image.open(_inside(run, slide.thumbnail)) as opened:
+    with _inside(run, slide.thumbnail).open("rb") as file, Image.open(file) as opened:
         return opened.convert("RGB")
 
 

@@ -120,3 +120,20 @@ def test_slides_that_are_nowhere_are_named_and_nothing_is_changed(home, tmp_path
 def test_a_folder_without_a_project_is_refused(tmp_path):
     with pytest.raises(ExportError, match="no QuPath project"):
         rewrite_project(Path(tmp_path))
+
+
+def test_slides_in_an_object_store_are_joined_once_they_were_fetched(tmp_path, draw_heatmap):
+    folder = tmp_path / "fetched" / "export"
+    slide = ProjectSlide(
+        slide_id="test_001", path="s3://bucket/CAMELYON16/images/test_001.tif", cell_px0=(224.0, 224.0)
+    )
+    write_ome_tiff(heatmap_path(folder, "test_001"), draw_heatmap([[0.5]]))
+    write_qupath_project(folder, [slide], 0)
+    assert addresses(folder)[1]["test_001"] == slide.path
+    with pytest.raises(ExportError, match="slides_root"):
+        rewrite_project(folder)
+    here = tmp_path / "slides" / "images" / "test_001.tif"
+    here.parent.mkdir(parents=True)
+    here.write_bytes(b"slide")
+    assert rewrite_project(folder, tmp_path / "slides") == ("test_001",)
+    assert addresses(folder)[1]["test_001"] == here.as_uri()
