@@ -36,7 +36,7 @@ from slidepipe.lesions.false_positives import MiningSettings
 from slidepipe.lesions.settings import SlideModelSettings
 from slidepipe.slides.cohort import CohortSettings
 from slidepipe.slides.exclusions import BUILT_IN
-from slidepipe.slides.names import is_url
+from slidepipe.storage.locations import is_url
 from slidepipe.tiles.grid import TileSettings
 from slidepipe.tiles.tissue import TissueSettings
 from slidepipe.validation import validate

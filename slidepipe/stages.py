@@ -23,6 +23,7 @@ from slidepipe.lesions.features import FEATURE_NAMES, heatmap_features, largest_
 from slidepipe.lesions.lesion import read_lesions, write_lesions
 from slidepipe.provenance import fingerprint_file, software_versions
 from slidepipe.slides.staging import leave_stage, remove_staged, staged_slide
+from slidepipe.storage.locations import location
 from slidepipe.storage.publish import write_json
 from slidepipe.tiles.overview import write_overviews
 from slidepipe.tiles.store import open_tile_store, read_store_plan
@@ -73,9 +74,9 @@ def _read_staged(job: TileJob) -> Iterator[TileJob]:
 def _begin_tiles(job: TilingJob) -> tuple[int, ...]:
     with _read_staged(job.tiles) as tiles:
         blocks = begin_tiling(tiles)
-        plan = read_store_plan(Path(tiles.store))
+        plan = read_store_plan(location(tiles.store))
         with TolerantReader(tiles.source) as reader:
-            write_overviews(reader, plan.tissue, plan.grid, Path(job.overviews))
+            write_overviews(reader, plan.tissue, plan.grid, location(job.overviews))
     return blocks
 
 
@@ -106,7 +107,7 @@ def _preview_tiles(job: TilingJob) -> dict[str, Any]:
     with _read_staged(job.tiles) as tiles:
         _, mask, grid = plan_tiling(tiles)
         with TolerantReader(tiles.source) as reader:
-            write_overviews(reader, mask, grid, Path(job.overviews))
+            write_overviews(reader, mask, grid, location(job.overviews))
     _forget_copy(job.tiles)
     return {"n_tiles": int(grid.is_tissue.sum()), "n_blocks": len(grid.blocks)}
 
@@ -133,8 +134,8 @@ class HeatmapJob:
 
 
 def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
-    card = read_card(Path(job.model))
-    with open_tile_store(Path(job.tiles)) as store:
+    card = read_card(location(job.model))
+    with open_tile_store(location(job.tiles)) as store:
         grid = plan_cells(store, card.patch_px, job.settings)
         provenance = {
             "settings": asdict(job.settings),
@@ -147,7 +148,7 @@ def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
             "tiles_token": store.token,
             "software": software_versions(),
         }
-        return begin_heatmap(Path(job.heatmap), store, grid, job.token, provenance)
+        return begin_heatmap(location(job.heatmap), store, grid, job.token, provenance)
 
 
 def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
@@ -156,17 +157,17 @@ def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
     from slidepipe.classifier.devices import torch_threads
     from slidepipe.classifier.inference import classify_cells
 
-    plan = read_heatmap_plan(Path(job.heatmap), job.token)
+    plan = read_heatmap_plan(location(job.heatmap), job.token)
     cells = plan.grid.cells_of(block)
     model = cached_model(job.model, job.weights_sha256, job.inference.device)
-    with open_tile_store(Path(job.tiles)) as store, torch_threads(job.inference.threads):
+    with open_tile_store(location(job.tiles)) as store, torch_threads(job.inference.threads):
         probability = classify_cells(model, store, cells, plan.grid.stride_px, job.inference.batch_size)
     report = write_block(plan, block, probability)
     return {**report, "items": len(cells), "pixels": len(cells) * plan.grid.stride_px**2}
 
 
 def _finish_heatmap(job: HeatmapJob) -> dict[str, Any]:
-    return finish_heatmap(read_heatmap_plan(Path(job.heatmap), job.token))
+    return finish_heatmap(read_heatmap_plan(location(job.heatmap), job.token))
 
 
 # ---- heatmaps to lesions ----
@@ -187,13 +188,13 @@ class LesionJob:
 
 
 def _find_lesions(job: LesionJob) -> dict[str, Any]:
-    heatmap = open_heatmap(Path(job.heatmap))
+    heatmap = open_heatmap(location(job.heatmap))
     lesions = detect_lesions(heatmap, job.settings)
     features = dict(zip(FEATURE_NAMES, heatmap_features(heatmap).tolist(), strict=True))
     maximum = largest_probability(heatmap)
-    write_lesions(Path(job.lesions), lesions)
-    write_json(Path(job.features), {"slide_id": job.slide_id, "maximum": maximum, "features": features})
-    outputs = {path: fingerprint_file(Path(path)) for path in (job.lesions, job.features)}
+    write_lesions(location(job.lesions), lesions)
+    write_json(location(job.features), {"slide_id": job.slide_id, "maximum": maximum, "features": features})
+    outputs = {path: fingerprint_file(location(path)) for path in (job.lesions, job.features)}
     return {"lesions": len(lesions), "maximum": maximum, "outputs": outputs}
 
 
@@ -219,9 +220,9 @@ class ExportJob:
 
 def _export_slide(job: ExportJob) -> dict[str, Any]:
     written = write_slide_files(
-        Path(job.folder),
-        open_heatmap(Path(job.heatmap)),
-        read_lesions(Path(job.lesions)),
+        location(job.folder),
+        open_heatmap(location(job.heatmap)),
+        read_lesions(location(job.lesions)),
         threshold=job.threshold,
         offset_px0=job.offset_px0,
         settings=job.settings,

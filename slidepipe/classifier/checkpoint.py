@@ -21,6 +21,7 @@ from slidepipe.classifier.devices import choose_device
 from slidepipe.classifier.networks import PatchNetwork, build_network, normalise, unit_pixels
 from slidepipe.classifier.settings import DeviceName
 from slidepipe.errors import ModelError
+from slidepipe.storage.locations import location
 from slidepipe.storage.publish import write_bytes
 
 
@@ -168,7 +169,7 @@ def cached_model(folder: str, weights_sha256: str, device: DeviceName = "auto") 
     ModelError
         As `load_model`, and if the folder now holds another model than the one that is meant.
     """
-    classifier = load_model(Path(folder), device)
+    classifier = load_model(location(folder), device)
     if classifier.card.weights_sha256 != weights_sha256:
         raise ModelError(
             f"the model in {folder} is {classifier.card.weights_sha256[:12]}, but this run was planned with "

@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -40,6 +39,7 @@ from slidepipe.geometry import PixelSize, ceil_div
 from slidepipe.provenance import fingerprint
 from slidepipe.slides.outlines import SlideAnnotation
 from slidepipe.slides.rasterise import rasterise
+from slidepipe.storage.locations import location
 from slidepipe.tiles.store import DAMAGED, STORED, TileStore, open_tile_store
 
 _POINTS_PER_PATCH = 6
@@ -153,7 +153,7 @@ def find_points(slide: TrainingSlide, settings: PatchSettings, seed: int) -> Sli
     unused = _why_unused(slide)
     reach_px = patch_reach(settings)
     step_px = settings.patch_px // _POINTS_PER_PATCH
-    with open_tile_store(Path(slide.store)) as store:
+    with open_tile_store(location(slide.store)) as store:
         usable = _usable(store, step_px, reach_px) if unused is None else np.zeros((1, 1), dtype=np.bool_)
         step_px0 = (step_px * store.scale_px0[0], step_px * store.scale_px0[1])
         pixel_size = store.pixel_size

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.classifier.points import SlidePoints, largest_shift
 from slidepipe.classifier.settings import PatchSettings
+from slidepipe.storage.locations import location
 from slidepipe.tiles.store import open_tile_store
 
 
@@ -111,7 +111,7 @@ def read_patches(slides: Sequence[SlidePoints], draw: PatchDraw, patch_px: int) 
     patches = np.empty((len(draw.slide), patch_px, patch_px, 3), dtype=np.uint8)
     for index in np.unique(draw.slide):
         wanted = np.flatnonzero(draw.slide == index)
-        with open_tile_store(Path(slides[index].store)) as store:
+        with open_tile_store(location(slides[index].store)) as store:
             tiles = draw.corner[wanted] // store.tile_px
             for patch in wanted[np.lexsort((tiles[:, 0], tiles[:, 1]))]:
                 x, y = draw.corner[patch].tolist()

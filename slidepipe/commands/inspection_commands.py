@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from slidepipe.commands.command import command, console
-from slidepipe.commands.options import run_option
+from slidepipe.commands.options import folder_or_url, run_option
 
 
 @command
@@ -65,7 +65,7 @@ def verify(run_folder: Path, decode: bool) -> bool:
 @click.option(
     "--run",
     "run_folder",
-    type=click.Path(path_type=Path),
+    type=folder_or_url,
     metavar="DIR",
     help="Check this run's disk and scheduler.",
 )

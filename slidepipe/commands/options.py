@@ -8,16 +8,29 @@ from typing import Any
 
 import click
 
+
+class _FolderOrUrl(click.ParamType[Path]):
+    """A folder on a disk or in an object store, which may not exist yet."""
+
+    name = "directory"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from slidepipe.storage.locations import location
+
+        return location(value)
+
+
+folder_or_url = _FolderOrUrl()
 existing_file = click.Path(path_type=str, exists=True, dir_okay=False)
 existing_folder = click.Path(path_type=str, exists=True, file_okay=False)
 
 run_option = click.option(
     "--run",
     "run_folder",
-    type=click.Path(path_type=Path),
+    type=folder_or_url,
     required=True,
     metavar="DIR",
-    help="Run directory.",
+    help="Run directory, a path or a URL such as s3://bucket/run.",
 )
 set_option = click.option(
     "--set",
@@ -28,7 +41,8 @@ set_option = click.option(
 )
 model_option = click.option(
     "--model",
-    type=click.Path(path_type=Path, exists=True),
+    type=folder_or_url,
+    metavar="DIR",
     help="Folder of another model than the run's own.",
 )
 slides_option = click.option(

@@ -12,6 +12,7 @@ from slidepipe.commands.command import command, console, run_stage, with_workers
 from slidepipe.commands.options import (
     existing_file,
     existing_folder,
+    folder_or_url,
     results_options,
     run_option,
     set_option,
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
 
 @command
-@click.option(
-    "--run", "run_folder", type=click.Path(path_type=Path), metavar="DIR", help="Evaluate a run of slidepipe."
-)
+@click.option("--run", "run_folder", type=folder_or_url, metavar="DIR", help="Evaluate a run of slidepipe.")
 @set_option
 @click.option(
     "--detections", type=existing_folder, help="Anybody's detections: one CSV file a slide, confidence,x,y."
@@ -88,7 +87,7 @@ def compare(paths: tuple[Path, ...], **options: Any) -> bool:
 
 
 @command
-@click.option("--run", "run_folder", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.")
+@click.option("--run", "run_folder", type=folder_or_url, metavar="DIR", help="Run directory.")
 @click.option(
     "--check", "checked", multiple=True, type=existing_file, help="Only check a GeoJSON file, anybody's."
 )

@@ -11,6 +11,7 @@ import click
 from slidepipe.commands.command import command, console, run_stage, with_model, with_workers
 from slidepipe.commands.options import (
     accept_changed_option,
+    folder_or_url,
     model_option,
     performance_report_option,
     run_option,
@@ -47,7 +48,7 @@ def demo(out: Path, overrides: Sequence[str], workers: int | None) -> bool:
 @click.option(
     "--run",
     "run_folder",
-    type=click.Path(path_type=Path),
+    type=folder_or_url,
     metavar="DIR",
     help="Default: NAME-run, beside you.",
 )

@@ -10,12 +10,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from slidepipe.runs.executor import Executor, Task, TaskKey
 from slidepipe.runs.journal import Entry, Journal, Outcome
 from slidepipe.stages import SlideStage
+from slidepipe.storage.locations import location
 
 TASKS_PER_WORKER = 4
 """Tasks handed out per worker: enough that none waits for the scheduler, few enough to stop soon after a failure."""
@@ -227,7 +227,7 @@ class _Line:
     def _relative(self, outputs: dict[str, str]) -> dict[str, str]:
         # A run may be moved, so its journal names files from the run directory.
         root = self._journal.folder.parent.absolute()
-        return {Path(path).relative_to(root).as_posix(): content for path, content in outputs.items()}
+        return {location(path).relative_to(root).as_posix(): content for path, content in outputs.items()}
 
     def _note(self, slide: _Progress) -> None:
         slide.noted = time.monotonic()

@@ -77,7 +77,7 @@ def evaluated_slides(study: Study) -> tuple[CohortSlide, ...]:
 
 
 def _reference_material(slide: CohortSlide) -> list[Any]:
-    annotation = None if slide.annotation is None else fingerprint_file(Path(slide.annotation))
+    annotation = None if (place := slide.annotation_place) is None else fingerprint_file(place)
     return [slide.source.slide_id, slide.label, slide.size_class, slide.centre, slide.excluded, annotation]
 
 

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slidepipe.errors import SlidepipeError
+from slidepipe.storage.locations import as_remote
 from slidepipe.storage.publish import read_json, write_json
+from slidepipe.storage.together import map_places
 
 _PEAK_KIB = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
@@ -175,8 +177,10 @@ class Journal:
         Entry or None
             None if the stage has not come to this slide.
         """
-        path = self._path(stage, slide_id)
-        return _entry(read_json(path)) if path.is_file() else None
+        try:
+            return _entry(read_json(self._path(stage, slide_id)))
+        except FileNotFoundError:
+            return None
 
     def entries(self, stage: str) -> Iterator[Entry]:
         """Read all entries of a stage, by slide name.
@@ -192,6 +196,9 @@ class Journal:
             State of one slide.
         """
         folder = self.folder / stage
+        if as_remote(folder) is not None:
+            yield from map_places(lambda path: _entry(read_json(path)), sorted(folder.glob("*.json")), folder)
+            return
         if not folder.is_dir():
             return
         with os.scandir(folder) as items:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slidepipe.errors import ObjectStoreError
 from slidepipe.runs.allowance import MIN_WORKER_BYTES, usable_cores, usable_memory, worker_count
 from slidepipe.runs.check import Check
+from slidepipe.storage.locations import as_remote
+from slidepipe.storage.remote import RemotePath
 
 if TYPE_CHECKING:
     from slidepipe.cluster_settings import ClusterSettings
@@ -102,7 +106,7 @@ def check_variables(name: str, environment: Mapping[str, str], cores: int | None
 
 
 def check_disk(folder: Path) -> Check:
-    """Check the disk of a folder by writing a file of 32 MiB, which is removed again.
+    """Check the disk or object store of a folder by writing a file of 32 MiB, which is removed again.
 
     Parameters
     ----------
@@ -114,6 +118,8 @@ def check_disk(folder: Path) -> Check:
     Check
         Free space and speed.
     """
+    if (remote := as_remote(folder)) is not None:
+        return _check_store(remote)
     name = f"disk of {folder}"
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
@@ -137,6 +143,26 @@ def check_disk(folder: Path) -> Check:
     if rate < SLOW_WRITE:
         advice.append(f"slower than {SLOW_WRITE:.0f} MB/s: tiling will wait for this disk")
     return Check(name, "warn" if advice else "ok", detail, "; ".join(advice))
+
+
+def _check_store(folder: RemotePath) -> Check:
+    name, probe = f"object store of {folder}", folder / f".slidepipe-doctor-{secrets.token_hex(4)}"
+    content = os.urandom(_PROBE_BYTES)
+    try:
+        began = time.perf_counter()
+        probe.write_bytes(content)
+        written = time.perf_counter()
+        is_the_same = probe.read_bytes() == content
+        read = time.perf_counter()
+        probe.unlink()
+    except (ObjectStoreError, OSError) as error:
+        return Check(
+            name, "fail", str(error), "mend what the store complains of, or choose another run directory"
+        )
+    if not is_the_same:
+        return Check(name, "fail", "an object came back changed", "choose another store")
+    rates = (_PROBE_BYTES / 1e6 / spent for spent in (written - began, read - written))
+    return Check(name, "ok", "{:.0f} MB/s written, {:.0f} MB/s read".format(*rates))
 
 
 def _write_rate(folder: Path) -> float:

@@ -13,6 +13,7 @@ from slidepipe.runs.plan import Unplanned
 from slidepipe.runs.steps import outputs_are_there
 from slidepipe.runs.study import Study
 from slidepipe.stages import HEATMAP, TILE, SlideStage
+from slidepipe.storage.together import map_places
 from slidepipe.tiles.tiling import is_tiled
 
 
@@ -33,7 +34,8 @@ def still_to_do(study: Study, stage: SlideStage, work: Sequence[SlideWork]) -> l
     list of SlideWork
         In the same order.
     """
-    return [item for item in work if not _is_done(study, stage, item)]
+    are_done = map_places(lambda item: _is_done(study, stage, item), work, study.folder.root)
+    return [item for item, is_done in zip(work, are_done, strict=True) if not is_done]
 
 
 def _is_done(study: Study, stage: SlideStage, item: SlideWork) -> bool:

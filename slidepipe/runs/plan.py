@@ -23,6 +23,7 @@ from slidepipe.runs.study import Study
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.slides.opening import fingerprint_slide
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, TILE, ExportJob, HeatmapJob, LesionJob, TilingJob
+from slidepipe.storage.locations import is_url, location
 from slidepipe.tiles.tiling import TileJob
 from slidepipe.tiles.tissue_csv import TissueRow, read_tissue_table, write_tissue_table
 
@@ -128,7 +129,7 @@ def plan_tiles(study: Study, *, accept_changed: bool = False) -> tuple[list[Slid
 
 def _tile_work(study: Study, slide: CohortSlide, row: TissueRow, known: str) -> SlideWork:
     source = slide.source
-    mask = None if row.mask is None else str((study.folder.root / row.mask).absolute())
+    mask = None if row.mask is None else _mask_place(study, row.mask)
     slide_fingerprint = fingerprint_slide(source)
     if known and known != slide_fingerprint:
         raise SlideChangedError(
@@ -141,13 +142,19 @@ def _tile_work(study: Study, slide: CohortSlide, row: TissueRow, known: str) -> 
             "stage": [TILE.name, TILE.version],
             "slide": [source.slide_id, slide_fingerprint, source.reader, source.mpp],
             "settings": [_what(asdict(study.config.tiles)), row.settings],
-            "mask": None if mask is None else fingerprint_file(Path(mask)),
+            "mask": None if mask is None else fingerprint_file(location(mask)),
         }
     )
     store = str(study.folder.tiles(source.slide_id).absolute())
     job = TileJob(source, store, study.config.tiles, row.settings, token, slide_fingerprint, mask)
     tiling = TilingJob(job, str(study.folder.overviews.absolute()))
     return SlideWork(source.slide_id, token, tiling, slide_fingerprint)
+
+
+def _mask_place(study: Study, mask: str) -> str:
+    """Return where a mask lies that is named from the run directory."""
+    is_named_whole = is_url(mask) or Path(mask).is_absolute()
+    return mask if is_named_whole else str((study.folder.root / mask).absolute())
 
 
 def train_token(study: Study, slides: Sequence[CohortSlide], rounds: Sequence[str] = ()) -> str:
@@ -175,7 +182,7 @@ def train_token(study: Study, slides: Sequence[CohortSlide], rounds: Sequence[st
             slide.label,
             slide.centre,
             slide.exhaustive,
-            None if slide.annotation is None else fingerprint_file(Path(slide.annotation)),
+            None if (place := slide.annotation_place) is None else fingerprint_file(place),
         ]
         for slide in slides
     ]
@@ -207,7 +214,7 @@ def model_folder(study: Study) -> Path:
         If the run has none yet.
     """
     if study.config.inference.model is not None:
-        return Path(study.config.inference.model)
+        return location(study.config.inference.model)
     if not (study.folder.model / "model.json").is_file():
         raise RunError(
             f"{study.folder.root} has no classifier yet: run `slidepipe train` first, or name one with --model FOLDER"
@@ -345,8 +352,9 @@ def done_tokens(study: Study, stage: str) -> dict[str, str]:
     """
     chain = _SLIDE_STAGES[: _SLIDE_STAGES.index(stage) + 1]
     tokens = {}
+    stages = [{entry.slide_id: entry for entry in study.journal.entries(name)} for name in chain]
     for slide in study.slides:
-        entries = [study.journal.read(name, slide.source.slide_id) for name in chain]
+        entries = [stage.get(slide.source.slide_id) for stage in stages]
         if all(entry is not None and entry.state == "done" for entry in entries) and entries[-1] is not None:
             tokens[slide.source.slide_id] = entries[-1].token
     return tokens

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from slidepipe.runs.study import Study
 from slidepipe.slides.annotations import read_annotation
 from slidepipe.slides.cohort import CohortSlide
@@ -58,11 +56,9 @@ def slide_reference(study: Study, slide: CohortSlide) -> SlideAnnotation | None:
     AnnotationError
         If the file cannot be read.
     """
-    if slide.annotation is None:
+    if (place := slide.annotation_place) is None:
         return None
     slide_id = slide.source.slide_id
     is_tiled = study.folder.tiles(slide_id).is_dir()
     left, top, *_ = (scanned_area(study, slide_id) if is_tiled else None) or (0, 0)
-    return read_annotation(
-        Path(slide.annotation), slide_id, classes=study.config.slides.classes, origin_px0=(left, top)
-    )
+    return read_annotation(place, slide_id, classes=study.config.slides.classes, origin_px0=(left, top))

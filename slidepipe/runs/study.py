@@ -173,7 +173,7 @@ def open_study(root: Path, overrides: Sequence[str] = ()) -> Study:
         )
     config = load_config(_saved_config(root), overrides)
     folder = RunFolder(root)
-    study = Study(folder, config, read_cohort(folder.cohort))
+    study = Study(folder, config, read_cohort(folder.cohort, config.slides.access))
     if overrides:
         with own_run(root):
             save_study(study)

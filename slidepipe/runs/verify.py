@@ -10,6 +10,7 @@ from slidepipe.runs.plan import plan_heatmaps, plan_tiles
 from slidepipe.runs.steps import outputs_are_there
 from slidepipe.runs.study import Study
 from slidepipe.stages import EXPORT, LESIONS
+from slidepipe.storage.together import map_places
 from slidepipe.tiles.verification import verify_tiles
 
 
@@ -30,18 +31,22 @@ def find_problems(study: Study, *, decode: bool = False) -> dict[str, list[str]]
     """
     work, unplanned = plan_tiles(study)
     found = {f"slide {item.slide_id}": [item.failure.message] for item in unplanned}
-    for item in work:
-        found[f"tiles {item.slide_id}"] = verify_tiles(study.folder.tiles(item.slide_id), item.token, decode)
+    root = study.folder.root
+    tiles = map_places(
+        lambda item: verify_tiles(study.folder.tiles(item.slide_id), item.token, decode), work, root
+    )
+    found |= {f"tiles {item.slide_id}": problems for item, problems in zip(work, tiles, strict=True)}
     if (study.folder.model / "model.json").is_file() or study.config.inference.model is not None:
-        for item in plan_heatmaps(study):
-            found[f"heatmap {item.slide_id}"] = verify_heatmap(
-                study.folder.heatmap(item.slide_id), item.token
-            )
+        work = plan_heatmaps(study)
+        heatmaps = map_places(
+            lambda item: verify_heatmap(study.folder.heatmap(item.slide_id), item.token), work, root
+        )
+        found |= {f"heatmap {item.slide_id}": problems for item, problems in zip(work, heatmaps, strict=True)}
     for stage in (LESIONS.name, EXPORT.name, "predict", "evaluate", "qupath", "report"):
-        for entry in study.journal.entries(stage):
-            if entry.state == "done":
-                whole = outputs_are_there(study, entry)
-                found[f"{stage} {entry.slide_id}"] = [] if whole else ["a file is missing or was changed"]
+        entries = [entry for entry in study.journal.entries(stage) if entry.state == "done"]
+        are_whole = map_places(lambda entry: outputs_are_there(study, entry), entries, root)
+        for entry, whole in zip(entries, are_whole, strict=True):
+            found[f"{stage} {entry.slide_id}"] = [] if whole else ["a file is missing or was changed"]
     return found
 
 

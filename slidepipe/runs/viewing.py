@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from slidepipe.lesions.lesion import read_lesions
@@ -62,7 +60,7 @@ def _viewed_slide(
         thumbnail=study.folder.overviews / f"{slide_id}_thumbnail.jpg" if is_tiled else None,
         heatmap=study.folder.heatmap(slide_id) if is_mapped else None,
         lesions=read_lesions(study.folder.lesions(slide_id)) if is_searched else None,
-        annotation=None if slide.annotation is None else Path(slide.annotation),
+        annotation=slide.annotation_place,
     )
 
 

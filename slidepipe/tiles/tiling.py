@@ -19,7 +19,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from slidepipe.provenance import fingerprint_file, software_versions
 from slidepipe.slides.opening import fingerprint_slide
 from slidepipe.slides.reader import SlideInfo, SlideSource
 from slidepipe.storage.ledger import BlockLedger
+from slidepipe.storage.locations import location
 from slidepipe.storage.publish import remove_leftovers, remove_tree
 from slidepipe.storage.shards import ChunkIndex, check_shard, read_shard_index, shard_path, write_shard
 from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode_tile, seal
@@ -97,7 +97,7 @@ def plan_tiling(job: TileJob) -> tuple[SlideInfo, TissueMask, TileGrid]:
         if job.tissue_mask is None:
             mask = detect_tissue(reader, job.tissue).with_rectangles(reader.damaged_px0)
         else:
-            mask = read_tissue_mask(Path(job.tissue_mask), info)
+            mask = read_tissue_mask(location(job.tissue_mask), info)
     return info, mask, plan_tile_grid(info, mask.grown(job.tissue.margin_um, info.pixel_size), job.settings)
 
 
@@ -122,7 +122,7 @@ def begin_tiling(job: TileJob) -> tuple[int, ...]:
     OSError
         If the store cannot be written.
     """
-    remove_leftovers(Path(job.store))
+    remove_leftovers(location(job.store))
     plan = _begun(job)
     if plan is None:
         _ledger(job).clear()
@@ -141,7 +141,7 @@ def begin_tiling(job: TileJob) -> tuple[int, ...]:
             software=software_versions(),
             filling=filling,
         )
-        create_tile_store(Path(job.store), facts, grid, mask, codec)
+        create_tile_store(location(job.store), facts, grid, mask, codec)
         return grid.blocks
     if not _points_to_slide(job, plan):
         _log.info("slide %s: its file has moved, and the store follows", job.source.slide_id)
@@ -167,7 +167,7 @@ def is_tiled(job: TileJob) -> bool:
         lies now.
     """
     try:
-        plan = read_store_plan(Path(job.store))
+        plan = read_store_plan(location(job.store))
     except StoreError:
         return False
     return plan.is_complete and plan.token == job.token and _points_to_slide(job, plan)
@@ -179,7 +179,7 @@ def _points_to_slide(job: TileJob, plan: StorePlan) -> bool:
 
 def _begun(job: TileJob) -> StorePlan | None:
     try:
-        plan = read_store_plan(Path(job.store))
+        plan = read_store_plan(location(job.store))
     except StoreError as error:
         _log.info("slide %s: cut from the start: %s", job.source.slide_id, error)
         return None
@@ -354,7 +354,7 @@ def _check_damage(job: TileJob, n_damaged: int, n_tiles: int) -> None:
 
 
 def _plan_of(job: TileJob) -> StorePlan:
-    plan = read_store_plan(Path(job.store))
+    plan = read_store_plan(location(job.store))
     if plan.token != job.token:
         raise StoreConflictError(
             f"slide {job.source.slide_id}: {job.store} was made for another slide or with other settings "
@@ -364,7 +364,7 @@ def _plan_of(job: TileJob) -> StorePlan:
 
 
 def _ledger(job: TileJob) -> BlockLedger:
-    return BlockLedger(Path(f"{job.store}.work"), job.token)
+    return BlockLedger(location(f"{job.store}.work"), job.token)
 
 
 def _encoding(settings: TileSettings) -> TileCodec:
@@ -374,6 +374,6 @@ def _encoding(settings: TileSettings) -> TileCodec:
 
 
 def _settings(job: TileJob) -> dict[str, Any]:
-    mask = None if job.tissue_mask is None else fingerprint_file(Path(job.tissue_mask))
+    mask = None if job.tissue_mask is None else fingerprint_file(location(job.tissue_mask))
     tiles = {name: value for name, value in asdict(job.settings).items() if name != "stage_dir"}
     return {"tiles": tiles, "tissue": asdict(job.tissue), "tissue_mask": mask}

@@ -63,7 +63,7 @@ def read_tissue_mask(path: Path, info: SlideInfo) -> TissueMask:
 
 def _mask_of_image(path: Path, info: SlideInfo) -> TissueMask:
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             pixels = np.asarray(image if image.mode in _PLAIN_MODES else image.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise TissueError(f"slide {info.slide_id}: tissue mask {path} cannot be read: {error}") from error
