@@ -83,13 +83,15 @@ def _open_by_content(source: SlideSource) -> SlideReader:
 
 
 def _open_url(source: SlideSource) -> SlideReader:
-    if source.reader == "tiffslide":
-        return TiffSlideReader(source)
-    if source.reader not in {"auto", "tiff"}:
+    if source.reader not in {"auto", "tiff", "tiffslide"}:
         raise SlideFormatError(
             f"slide {source.slide_id} is a URL, which {source.reader} does not read: set its reader to auto, tiff or "
             "tiffslide, or fetch the file"
         )
+    with source.place.open("rb") as file:
+        check_directories(file, source.slide_id)
+    if source.reader == "tiffslide":
+        return TiffSlideReader(source)
     try:
         return TiffReader(source)
     except SlideFormatError as error:

@@ -292,7 +292,8 @@ def remove_strays(folder: Path, endings: Collection[str] = ()) -> None:
     Parameters
     ----------
     folder
-        Folder, which may be missing. Others may be writing to it: what is younger than an hour may be theirs.
+        Folder, which may be missing. Others may be writing to it: what is younger than an hour may be theirs. In an
+        object store there is nothing to remove.
     endings
         Folders with these endings are not looked into: stores of many files, which `remove_leftovers` cleans.
 
@@ -301,6 +302,8 @@ def remove_strays(folder: Path, endings: Collection[str] = ()) -> None:
     OSError
         If something cannot be deleted.
     """
+    if as_remote(folder) is not None:
+        return
     for root, folders, files in os.walk(folder):
         for name in filter(_STRAY.fullmatch, (*files, *folders)):
             path = Path(root, name)
