@@ -6,6 +6,9 @@ machine is looked up among its processes; one elsewhere counts as dead when its 
 clock of the file server alone, whatever the clocks of the machines say. The next number takes over from a dead owner,
 so of two that try only one succeeds; and an owner that was wrongly taken for dead, because its machine slept, finds
 its file gone and stops.
+
+Object stores have neither exclusive creation that all of them keep nor processes to look up: a run there has no owner,
+and whoever starts two commands on it at once has to know why.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import IO
 
 from slidepipe.errors import RunError
+from slidepipe.storage.locations import as_remote
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +117,9 @@ def own_run(root: Path) -> Iterator[Ownership]:
     RunError
         If another process works on the run, or the directory cannot be written.
     """
+    if as_remote(root) is not None:
+        yield Ownership(root / "owner", _this_process())
+        return
     try:
         path, owner = _take(root / "owner")
     except OSError as error:
@@ -146,9 +153,10 @@ def share_run(root: Path) -> Iterator[None]:
     RunError
         If a process owns the run.
     """
-    for path, owner in _owners(root / "owner"):
-        if _lives(path, owner):
-            raise RunError(_taken(root, path, owner))
+    if as_remote(root) is None:
+        for path, owner in _owners(root / "owner"):
+            if _lives(path, owner):
+                raise RunError(_taken(root, path, owner))
     yield
 
 
@@ -165,6 +173,8 @@ def living_owner(root: Path) -> RunOwner | None:
     RunOwner or None
         None if there is none, or only files of dead ones.
     """
+    if as_remote(root) is not None:
+        return None
     return next((owner for path, owner in _owners(root / "owner") if _lives(path, owner)), None)
 
 
