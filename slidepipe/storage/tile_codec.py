@@ -184,7 +184,7 @@ def unseal(chunk: bytes) -> bytes:
         If the checksum does not match: the file was changed or damaged.
     """
     data = chunk[:-_CRC_BYTES]
-    if seal(data) != chunk:
+    if int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little") != chunk[-_CRC_BYTES:]:
         raise StoreError(f"a chunk of {len(chunk)} bytes does not match its checksum")
     return data
 
@@ -213,8 +213,10 @@ def encoded_tile(codec: TileCodec, chunk: bytes) -> bytes:
     return data if codec.outside is None else follow(data, codec.outside)
 
 
-def decode_tile(codec: TileCodec, chunk: bytes, tile_px: int) -> NDArray[np.uint8]:
-    """Decode one tile.
+def decode_tile(
+    codec: TileCodec, chunk: bytes, tile_px: int, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Decode one tile. Threads may decode at the same time: most of the work is done without the GIL.
 
     Parameters
     ----------
@@ -224,11 +226,14 @@ def decode_tile(codec: TileCodec, chunk: bytes, tile_px: int) -> NDArray[np.uint
         What the store holds of it: as `encode_tile` or `seal` returned it.
     tile_px
         Side of the tile.
+    out
+        Memory to decode into, of the tile's shape. Memory that is used again costs no page faults, which take a third
+        of the decoding rate where every tile gets its own.
 
     Returns
     -------
     ndarray
-        uint8 RGB, shape (tile_px, tile_px, 3).
+        uint8 RGB, shape (tile_px, tile_px, 3); `out` if that was given.
 
     Raises
     ------
@@ -239,13 +244,20 @@ def decode_tile(codec: TileCodec, chunk: bytes, tile_px: int) -> NDArray[np.uint
     shape = (tile_px, tile_px, 3)
     try:
         if isinstance(codec, ZstdCodec):
-            pixels = np.frombuffer(imagecodecs.zstd_decode(data), dtype=np.uint8)
-            return pixels.reshape(shape)
+            return _decode_zstd(data, np.empty(shape, dtype=np.uint8) if out is None else out)
         decoded: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
-            data, tables=codec.tables, colorspace=codec.colorspace_jpeg, outcolorspace="RGB"
+            data, tables=codec.tables, colorspace=codec.colorspace_jpeg, outcolorspace="RGB", out=out
         )
     except (RuntimeError, ValueError) as error:
         raise StoreError(f"a tile of {len(data)} bytes cannot be decoded: {error}") from error
     if decoded.shape != shape:
         raise StoreError(f"a tile has shape {decoded.shape}, expected {shape}")
     return decoded
+
+
+def _decode_zstd(data: bytes, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Another size than the tile's is found out by the content's size in the frame, or by the memory that is too small.
+    n_bytes = len(imagecodecs.zstd_decode(data, out=out.data.cast("B")))
+    if n_bytes != out.size:
+        raise ValueError(f"it holds {n_bytes} bytes, expected {out.size}")
+    return out

@@ -18,7 +18,7 @@ size and stride reads from the same tiles.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,11 +35,11 @@ from slidepipe.storage.tile_codec import TileCodec, codec_from, decode_tile, enc
 from slidepipe.tiles.encoded_tiles import EncodedTiles
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.tissue import TissueMask
+from slidepipe.tiles.windows import TiledPicture, WindowCutter
 
 STORE_VERSION = 2
 BACKGROUND, STORED, DAMAGED = 0, 1, 2
 PIXELS = "0"
-WHITE = 255
 STATUS, TISSUE = "status", "tissue"
 _KEYS = ("complete", "token", "slide", "grid", "tissue", "filling", "counts")
 
@@ -148,7 +148,7 @@ def read_store_plan(path: Path) -> StorePlan:
     return StorePlan(path, attributes, grid, status, codec_from(read_chunk_codecs(path / PIXELS)))
 
 
-def open_tile_store(path: Path, *, cache_tiles: int = 64) -> TileStore:
+def open_tile_store(path: Path, *, cache_tiles: int = 64, threads: int = 1) -> TileStore:
     """Open a complete tile store.
 
     Parameters
@@ -157,11 +157,13 @@ def open_tile_store(path: Path, *, cache_tiles: int = 64) -> TileStore:
         Folder of the store.
     cache_tiles
         How many decoded tiles are kept, the ones used last; 64 tiles of 512 px are 50 MB.
+    threads
+        Threads that decode tiles of one call. Their number changes no pixel.
 
     Returns
     -------
     TileStore
-        To be used by one thread; open one per worker.
+        To be used by one thread at a time; open one per worker.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def open_tile_store(path: Path, *, cache_tiles: int = 64) -> TileStore:
         )
     if plan.codec.outside is not None:
         plan.codec.outside.check(plan.slide_id)
-    return TileStore(plan, cache_tiles)
+    return TileStore(plan, cache_tiles, threads)
 
 
 class TileStore:
@@ -193,13 +195,17 @@ class TileStore:
         What it holds.
     cache_tiles
         How many decoded tiles are kept.
+    threads
+        Threads that decode.
     """
 
-    def __init__(self, plan: StorePlan, cache_tiles: int) -> None:
+    def __init__(self, plan: StorePlan, cache_tiles: int, threads: int = 1) -> None:
         self._plan = plan
-        self._cache_tiles = cache_tiles
-        self._tiles: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
         self._encoded = EncodedTiles(plan.path / PIXELS, plan.grid.shard_tiles)
+        picture = TiledPicture(
+            plan.grid.size_px, plan.grid.tile_px, plan.status == STORED, self._decode, self._fetch
+        )
+        self._windows = WindowCutter(picture, cache_tiles, threads)
         self._tissue: TissueMask | None = None
 
     @property
@@ -296,38 +302,47 @@ class TileStore:
         StoreError
             If a stored tile is missing or damaged on the disk.
         """
-        window = np.full((height, width, 3), WHITE, dtype=np.uint8)
-        side = self.tile_px
-        left, top = max(x, 0), max(y, 0)
-        right, bottom = min(x + width, self.size_px[0]), min(y + height, self.size_px[1])
-        if left >= right or top >= bottom:
-            return window
-        rows, columns = range(top // side, -(-bottom // side)), range(left // side, -(-right // side))
-        tiles = [(row, column) for row in rows for column in columns if self.status[row, column] == STORED]
+        windows = self.read_windows(np.array([(x, y)]), width, height)
+        return windows.reshape(height, width, 3)
+
+    def read_windows(
+        self, corners: NDArray[np.int64], width: int, height: int, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Read rectangles of one size, such as a batch of patches.
+
+        Parameters
+        ----------
+        corners
+            Top-left corners (x, y) in stored pixels, shape (n, 2), in any order and anywhere.
+        width, height
+            Size in stored pixels.
+        out
+            Memory to read into, uint8 of shape (n, height, width, 3); None takes new memory.
+
+        Returns
+        -------
+        ndarray
+            Shape (n, height, width, 3), each window as `read_window` returns it; `out` if that was given. Every tile
+            is decoded once at most.
+
+        Raises
+        ------
+        StoreError
+            If a stored tile is missing or damaged on the disk.
+        """
+        return self._windows.cut(corners, (width, height), out)
+
+    def _fetch(self, tiles: Sequence[tuple[int, int]]) -> None:
         try:
-            self._encoded.fetch(tile for tile in tiles if tile not in self._tiles)
+            self._encoded.fetch(tiles)
         except StoreError as error:
             raise self._damaged(*tiles[0], error) from error
-        for row, column in tiles:
-            y0, y1 = max(top, row * side), min(bottom, (row + 1) * side)
-            x0, x1 = max(left, column * side), min(right, (column + 1) * side)
-            tile = self._tile(row, column)
-            part = tile[y0 - row * side : y1 - row * side, x0 - column * side : x1 - column * side]
-            window[y0 - y : y1 - y, x0 - x : x1 - x] = part
-        return window
 
-    def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
-        key = (row, column)
-        tile = self._tiles.pop(key, None)
-        if tile is None:
-            try:
-                tile = decode_tile(self.codec, self._encoded.read(row, column), self.tile_px)
-            except StoreError as error:
-                raise self._damaged(row, column, error) from error
-        self._tiles[key] = tile
-        if len(self._tiles) > self._cache_tiles:
-            self._tiles.popitem(last=False)
-        return tile
+    def _decode(self, row: int, column: int, out: NDArray[np.uint8]) -> None:
+        try:
+            decode_tile(self.codec, self._encoded.read(row, column), self.tile_px, out)
+        except StoreError as error:
+            raise self._damaged(row, column, error) from error
 
     def read_encoded(self, row: int, column: int) -> bytes:
         """Read one stored tile without decoding it.
@@ -363,7 +378,7 @@ class TileStore:
 
     def close(self) -> None:
         """Forget all decoded tiles. Closing twice is harmless."""
-        self._tiles.clear()
+        self._windows.close()
         self._encoded.forget()
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slidepipe.slides.levels import WHITE
 from slidepipe.slides.reader import SlideInfo
 from slidepipe.storage.arrays import (
     ShardedArray,
@@ -31,7 +32,6 @@ from slidepipe.tiles.store import (
     STORE_VERSION,
     STORED,
     TISSUE,
-    WHITE,
     StorePlan,
 )
 from slidepipe.tiles.tissue import TissueMask
