@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slidepipe.classifier.card import read_card
+from slidepipe.classifier.modes import gives_another_answer, resolve_mode
 from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.export.slide_files import ExportSettings, write_slide_files
 from slidepipe.heatmaps.grid import HeatmapSettings, plan_cells
@@ -29,6 +30,7 @@ from slidepipe.tiles.overview import write_overviews
 from slidepipe.tiles.store import open_tile_store, read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, plan_tiling, tile_block
 from slidepipe.tiles.tolerant_reader import TolerantReader
+from slidepipe.timing import Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class SlideStage:
     begin: Callable[[Any], tuple[int, ...]]
     """Takes the job; returns the blocks to do."""
     block: Callable[[Any, int], dict[str, Any]]
-    """Takes the job and a block; returns a small report with ``items`` and ``pixels`` for the rates."""
+    """Takes the job and a block; returns a small report with ``items`` and ``pixels`` for the rates, and perhaps
+    ``seconds``, how long each part of the work was busy."""
     finish: Callable[[Any], dict[str, Any]]
     """Takes the job; returns a summary, with ``outputs``: absolute paths of small files and their fingerprints."""
     leave: Callable[[Any], None] | None = None
@@ -139,6 +142,7 @@ def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
         grid = plan_cells(store, card.patch_px, job.settings)
         provenance = {
             "settings": asdict(job.settings),
+            "mode": resolve_mode(job.inference.mode, card, grid.stride_px),
             "model": {
                 "architecture": card.architecture,
                 "patch_px": card.patch_px,
@@ -155,15 +159,23 @@ def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
     # Here, so that a worker that only cuts tiles does not hold Torch in memory.
     from slidepipe.classifier.checkpoint import cached_model
     from slidepipe.classifier.devices import torch_threads
-    from slidepipe.classifier.inference import classify_cells
+    from slidepipe.classifier.inference import classify_cells, modes_apart
 
     plan = read_heatmap_plan(location(job.heatmap), job.token)
-    cells = plan.grid.cells_of(block)
+    cells, stride_px = plan.grid.cells_of(block), plan.grid.stride_px
     model = cached_model(job.model, job.weights_sha256, job.inference.device)
-    with open_tile_store(location(job.tiles)) as store, torch_threads(job.inference.threads):
-        probability = classify_cells(model, store, cells, plan.grid.stride_px, job.inference.batch_size)
-    report = write_block(plan, block, probability)
-    return {**report, "items": len(cells), "pixels": len(cells) * plan.grid.stride_px**2}
+    watch = Stopwatch()
+    with (
+        open_tile_store(location(job.tiles), threads=job.inference.readers) as store,
+        torch_threads(job.inference.threads),
+    ):
+        probability = classify_cells(model, store, cells, stride_px, job.inference, watch)
+        apart = None
+        if gives_another_answer(job.inference.mode, model.card, stride_px):
+            apart = modes_apart(model, store, cells, probability, stride_px, job.inference)
+    with watch.measure("write"):
+        report = write_block(plan, block, probability, apart)
+    return {**report, "items": len(cells), "pixels": len(cells) * stride_px**2, "seconds": watch.seconds}
 
 
 def _finish_heatmap(job: HeatmapJob) -> dict[str, Any]:
@@ -245,7 +257,7 @@ PREVIEW = SlideStage("preview", 1, _no_blocks, _no_block, _preview_tiles, _leave
 """A slide becomes a picture of what would be cut, so that a person can look before it is."""
 TILE = SlideStage("tile", 2, _begin_tiles, _tile_block, _finish_tiles, _leave_tiles)
 """A slide becomes a tile store."""
-HEATMAP = SlideStage("heatmap", 1, _begin_heatmap, _heatmap_block, _finish_heatmap)
+HEATMAP = SlideStage("heatmap", 2, _begin_heatmap, _heatmap_block, _finish_heatmap)
 """A tile store becomes a heatmap."""
 LESIONS = SlideStage("lesions", 1, _no_blocks, _no_block, _find_lesions)
 """A heatmap becomes lesions and features."""

@@ -18,7 +18,8 @@ from safetensors.torch import load, save
 
 from slidepipe.classifier.card import WEIGHTS_NAME, ModelCard, read_card, write_card
 from slidepipe.classifier.devices import choose_device
-from slidepipe.classifier.networks import PatchNetwork, build_network, normalise, unit_pixels
+from slidepipe.classifier.networks import PatchNetwork, build_network
+from slidepipe.classifier.passes import PatchPass, fold_normalisation, run_pass
 from slidepipe.classifier.settings import DeviceName
 from slidepipe.errors import ModelError
 from slidepipe.storage.locations import location
@@ -31,8 +32,8 @@ class Classifier:
 
     card: ModelCard
     """What it is and how it was made."""
-    network: PatchNetwork
-    """In evaluation mode, on `device`, channels last."""
+    patch_pass: PatchPass
+    """Stored pixels to probabilities; in evaluation mode, on `device`, channels last."""
     device: torch.device
     """Where it computes."""
 
@@ -66,10 +67,7 @@ class Classifier:
             )
         if len(patches) == 0:
             return np.empty(0, dtype=np.float32)
-        with torch.inference_mode():
-            pixels = unit_pixels(torch.from_numpy(patches).to(self.device))
-            logits = self.network(normalise(pixels, self.card.mean, self.card.std))
-            probability: NDArray[np.float32] = torch.sigmoid(logits).cpu().numpy()
+        probability = run_pass(self.patch_pass, patches, self.device)
         if not np.isfinite(probability).all():
             raise ModelError(
                 f"model {self.card.weights_sha256[:12]} answers NaN: its weights are broken, train again"
@@ -142,8 +140,9 @@ def load_model(folder: Path, device: DeviceName = "auto") -> Classifier:
             f"the weights in {folder} do not fit the network {card.architecture!r}: {error}"
         ) from error
     where = choose_device(device)
-    network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Classifier(card, network, where)
+    patch_pass = PatchPass(fold_normalisation(network.eval()), card.mean, card.std)
+    patch_pass.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Classifier(card, patch_pass, where)
 
 
 @lru_cache(maxsize=2)

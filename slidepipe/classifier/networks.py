@@ -23,9 +23,6 @@ from torchvision.models import resnet18
 from slidepipe.classifier.settings import Architecture
 from slidepipe.errors import ModelError
 
-TRUNK_STRIDE_PX: dict[Architecture, int] = {"compact": 8, "resnet18": 32}
-"""Distance in pixels between neighbouring features of the trunk."""
-
 DEFAULT_MEAN = (0.5, 0.5, 0.5)
 DEFAULT_STD = (0.5, 0.5, 0.5)
 """Normalisation of new models, to -1..1. The batch normalisation that follows learns the rest."""
@@ -64,7 +61,7 @@ class PatchNetwork(nn.Module):
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
         return logits[:, 0]
 
-    def dense(self, area: torch.Tensor, window: int, step: int) -> torch.Tensor:
+    def dense(self, area: torch.Tensor, window: int, step: int, margin: int = 0) -> torch.Tensor:
         """Compute the logits of all patches of an area on a regular grid, with one pass of the trunk.
 
         Parameters
@@ -75,13 +72,15 @@ class PatchNetwork(nn.Module):
             Side of the trunk's answer to one patch, in features.
         step
             Distance between neighbouring patches in features, each `TRUNK_STRIDE_PX` pixels.
+        margin
+            Features along the top and left edge that belong to no patch.
 
         Returns
         -------
         Tensor
-            Shape (n, rows, columns); the first patch lies in the top-left corner of the area.
+            Shape (n, rows, columns); the first patch lies in the top-left corner of the area, within the margin.
         """
-        features: torch.Tensor = self.trunk(area)
+        features: torch.Tensor = self.trunk(area)[..., margin:, margin:]
         means = nn.functional.avg_pool2d(features, window, stride=step)
         logits: torch.Tensor = self.head(means.movedim(1, -1))
         return logits[..., 0]

@@ -13,6 +13,8 @@ from slidepipe.classifier.settings import PatchSettings
 from slidepipe.storage.locations import location
 from slidepipe.tiles.store import open_tile_store
 
+_PATCHES_AT_ONCE = 1024
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchDraw:
@@ -113,7 +115,8 @@ def read_patches(slides: Sequence[SlidePoints], draw: PatchDraw, patch_px: int) 
         wanted = np.flatnonzero(draw.slide == index)
         with open_tile_store(location(slides[index].store)) as store:
             tiles = draw.corner[wanted] // store.tile_px
-            for patch in wanted[np.lexsort((tiles[:, 0], tiles[:, 1]))]:
-                x, y = draw.corner[patch].tolist()
-                patches[patch] = store.read_window(x, y, patch_px, patch_px)
+            ordered = wanted[np.lexsort((tiles[:, 0], tiles[:, 1]))]
+            for start in range(0, len(ordered), _PATCHES_AT_ONCE):
+                members = ordered[start : start + _PATCHES_AT_ONCE]
+                patches[members] = store.read_windows(draw.corner[members], patch_px, patch_px)
     return patches

@@ -146,7 +146,9 @@ def _is_whole(plan: HeatmapPlan, block: int) -> bool:
     return True
 
 
-def write_block(plan: HeatmapPlan, block: int, probability: NDArray[np.float32]) -> dict[str, Any]:
+def write_block(
+    plan: HeatmapPlan, block: int, probability: NDArray[np.float32], apart: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """Write the values of one block and note that it is done.
 
     Parameters
@@ -157,11 +159,14 @@ def write_block(plan: HeatmapPlan, block: int, probability: NDArray[np.float32])
         Index of the block.
     probability
         One value for each of ``plan.grid.cells_of(block)``, in that order, 0 to 1.
+    apart
+        How far these values are from what another way of computing them gives: number of ``cells`` compared, ``sum``
+        and ``largest`` of the differences. None where they were not compared.
 
     Returns
     -------
     dict
-        ``cells``: how many values were written; ``highest``: the highest of them.
+        ``cells``: how many values were written; ``highest``: the highest of them; and `apart`.
 
     Raises
     ------
@@ -187,7 +192,9 @@ def write_block(plan: HeatmapPlan, block: int, probability: NDArray[np.float32])
         _encode_chunks(values, grid.chunk_cells),
         _layout(grid).chunks_per_shard,
     )
-    report = {"cells": len(cells), "highest": float(probability.max(initial=0))}
+    report: dict[str, Any] = {"cells": len(cells), "highest": float(probability.max(initial=0))}
+    if apart is not None:
+        report["apart"] = dict(apart)
     BlockLedger(plan.ledger, plan.token).record(block, report)
     return report
 
@@ -213,7 +220,8 @@ def finish_heatmap(plan: HeatmapPlan) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``blocks`` and ``cells``: how many there are; ``highest``: the highest probability, 0 without any cell.
+        ``blocks`` and ``cells``: how many there are; ``highest``: the highest probability, 0 without any cell;
+        ``apart``, where values were compared: number of ``cells``, ``mean`` and ``largest`` difference.
 
     Raises
     ------
@@ -231,11 +239,18 @@ def finish_heatmap(plan: HeatmapPlan) -> dict[str, Any]:
             f"slide {plan.slide_id}: {len(missing)} of {len(plan.grid.blocks)} blocks of the heatmap are missing "
             f"({named}): run the heatmap stage again, it goes on where it stopped"
         )
-    counts = {
+    counts: dict[str, Any] = {
         "blocks": len(plan.grid.blocks),
         "cells": int(plan.grid.is_wanted.sum()),
         "highest": max((float(done[block]["highest"]) for block in plan.grid.blocks), default=0.0),
     }
+    if compared := [done[block]["apart"] for block in plan.grid.blocks if "apart" in done[block]]:
+        n_cells = sum(part["cells"] for part in compared)
+        counts["apart"] = {
+            "cells": n_cells,
+            "mean": sum(part["sum"] for part in compared) / n_cells,
+            "largest": max(part["largest"] for part in compared),
+        }
     attributes = read_attributes(plan.path)
     attributes["slidepipe"] = plan.attributes | {"complete": True, "counts": counts}
     flush_tree(plan.path / PROBABILITY)

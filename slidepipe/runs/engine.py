@@ -7,7 +7,7 @@ time, so neither memory nor the scheduler grows with the cohort. A failure ends 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -98,6 +98,7 @@ class _Progress:
     busy_s: float = 0.0
     peak_bytes: int = 0
     blocks: int = 0
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     blocks_left: int = 0
     noted: float = 0.0
     """When its entry was last written."""
@@ -217,6 +218,8 @@ class _Line:
                 ]
         else:
             slide.blocks_left -= 1
+            for part, seconds in outcome.value.get("seconds", {}).items():
+                slide.seconds[part] += seconds
             self._watcher.block_done(outcome.value)
             if time.monotonic() - slide.noted > RUNNING_EVERY_S:
                 self._note(slide)
@@ -249,6 +252,7 @@ class _Line:
             wall_s=round(time.time() - slide.started, 3),
             busy_s=round(slide.busy_s, 3),
             peak_bytes=slide.peak_bytes,
+            seconds={part: round(value, 3) for part, value in slide.seconds.items()},
             attempts=slide.attempts,
             source=slide.work.source,
             blocks=slide.blocks,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from slidepipe.runs.closing import print_closing
 from slidepipe.runs.engine import SlideWork, Watcher, run_slides
@@ -149,7 +150,15 @@ def _train(line: _Line) -> list[Entry]:
 
 
 def _heatmap(line: _Line) -> list[Entry]:
-    return _run_pending(line, HEATMAP, plan_heatmaps(line.study))
+    entries = _run_pending(line, HEATMAP, plan_heatmaps(line.study))
+    for entry in entries:
+        if apart := entry.summary.get("apart"):
+            line.console.print(
+                f"heatmap {escape(entry.slide_id)}: dense and patch mode are {apart['mean']:.3f} apart in the mean "
+                f"of {apart['cells']} cells, {apart['largest']:.2f} at most: a network that pads is two predictors",
+                soft_wrap=True,
+            )
+    return entries
 
 
 def _mine(line: _Line) -> list[Entry]:

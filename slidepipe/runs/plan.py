@@ -35,7 +35,7 @@ _LOOK_TIMEOUT_S = 120.0
 _LOOKERS = 8
 """Slides that are fingerprinted at the same time: network file systems answer late, but many at once."""
 _SLIDE_STAGES = (TILE.name, HEATMAP.name, LESIONS.name, EXPORT.name)
-_WHERE_AND_HOW_FAST = {"device", "threads", "model", "stage_dir"}
+_WHERE_AND_HOW_FAST = {"device", "threads", "readers", "model", "stage_dir"}
 
 
 @dataclass(frozen=True, slots=True)

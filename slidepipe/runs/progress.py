@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -39,6 +41,7 @@ class ConsoleWatcher:
         self._slides = self._slides_done = self._failed = 0
         self._blocks = self._blocks_done = 0
         self._items = self._pixels = 0
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._began = self._line_at = 0.0
 
     def stage_begins(self, stage: str, slides: int) -> None:
@@ -53,6 +56,7 @@ class ConsoleWatcher:
         """
         self._stage, self._slides = stage, slides
         self._slides_done = self._failed = self._blocks = self._blocks_done = self._items = self._pixels = 0
+        self._seconds.clear()
         self._began = self._line_at = time.monotonic()
         if slides and self._console.is_terminal:
             self._bar = Progress(
@@ -83,11 +87,13 @@ class ConsoleWatcher:
         Parameters
         ----------
         report
-            ``items`` (tiles or cells) and ``pixels`` are summed up for the rates.
+            ``items`` (tiles or cells) and ``pixels`` are summed up for the rates, ``seconds`` for the last line.
         """
         self._blocks_done += 1
         self._items += int(report.get("items", 0))
         self._pixels += int(report.get("pixels", 0))
+        for part, seconds in report.get("seconds", {}).items():
+            self._seconds[part] += seconds
         self._show()
 
     def slide_done(self, entry: Entry) -> None:
@@ -114,6 +120,8 @@ class ConsoleWatcher:
             self._bar = None
         elif self._slides:
             self._console.print(self._line())
+        if self._seconds:
+            self._console.print(f"{self._stage}: {describe_seconds(self._seconds)}")
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -142,3 +150,31 @@ class ConsoleWatcher:
             f"{self._stage}: {self._slides_done}/{self._slides} slides{failed} in {seconds:.0f} s"
             f"{f' ({rate})' if rate else ''}{left}"
         )
+
+
+def describe_seconds(seconds: Mapping[str, float]) -> str:
+    """Say what the workers were busy with.
+
+    Parameters
+    ----------
+    seconds
+        Part of the work to seconds, summed over the workers: ``read`` in a thread of its own, the others one after the
+        other.
+
+    Returns
+    -------
+    str
+        For people, such as ``forward 92 % (110 s), wait 6 % (7 s), write 2 % (2 s); read 31 % (37 s) beside them``.
+    """
+    line = {part: value for part, value in seconds.items() if part != "read"}
+    total = max(sum(line.values()), 1e-9)
+    told = [
+        f"{part} {value / total:.0%} ({value:,.1f} s)"
+        for part, value in sorted(line.items(), key=lambda item: -item[1])
+    ]
+    beside = (
+        f"; read {seconds['read'] / total:.0%} ({seconds['read']:,.1f} s) beside them"
+        if "read" in seconds
+        else ""
+    )
+    return ", ".join(told) + beside

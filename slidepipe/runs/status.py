@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class StageStatus:
     """Begun, but whoever did it is gone; the next run goes on with them."""
     busy_s: float
     """Sum over the tasks."""
+    parts_s: dict[str, float]
+    """What the workers were busy with, where blocks tell: reading, computing, writing, waiting."""
     blocks: int
     """Blocks of the slides that are running."""
     blocks_done: int
@@ -114,12 +117,21 @@ def _stage_status(stage: str, entries: list[Entry], total: int | None, owner: Ru
         failed=failed,
         interrupted=len(entries) - done - failed - len(running),
         busy_s=sum(entry.busy_s for entry in entries),
+        parts_s=_parts_s(entries),
         blocks=sum(entry.blocks for entry in running),
         blocks_done=sum(entry.blocks_done for entry in running),
         slides_per_hour=None if rate is None else 3600 * rate,
         left_s=left,
         slowest=_slowest(entries, running),
     )
+
+
+def _parts_s(entries: Iterable[Entry]) -> dict[str, float]:
+    parts: defaultdict[str, float] = defaultdict(float)
+    for entry in entries:
+        for part, seconds in entry.seconds.items():
+            parts[part] += seconds
+    return dict(parts)
 
 
 def _is_alive(entry: Entry, owner: RunOwner | None) -> bool:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slidepipe.runs.journal import COHORT, Entry
+from slidepipe.runs.progress import describe_seconds
 from slidepipe.runs.status import RunStatus, StageStatus, read_status
 
 _WATCH_EVERY_S = 5.0
@@ -95,7 +96,10 @@ def _page(status: RunStatus) -> Group:
         table.add_column(heading, justify="left" if heading in {"stage", "slowest slide"} else "right")
     for stage in status.stages:
         table.add_row(*_row(stage))
-    return Group(table, _work(status), *_failures(status.failures))
+    parts = [
+        Text(f"{stage.stage}: {describe_seconds(stage.parts_s)}") for stage in status.stages if stage.parts_s
+    ]
+    return Group(table, *parts, _work(status), *_failures(status.failures))
 
 
 def _row(stage: StageStatus) -> tuple[str, ...]:

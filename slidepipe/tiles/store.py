@@ -41,6 +41,7 @@ STORE_VERSION = 2
 BACKGROUND, STORED, DAMAGED = 0, 1, 2
 PIXELS = "0"
 STATUS, TISSUE = "status", "tissue"
+_CACHE_BYTES, _LEAST_TILES = 100_000_000, 4
 _KEYS = ("complete", "token", "slide", "grid", "tissue", "filling", "counts")
 
 
@@ -148,7 +149,7 @@ def read_store_plan(path: Path) -> StorePlan:
     return StorePlan(path, attributes, grid, status, codec_from(read_chunk_codecs(path / PIXELS)))
 
 
-def open_tile_store(path: Path, *, cache_tiles: int = 64, threads: int = 1) -> TileStore:
+def open_tile_store(path: Path, *, cache_tiles: int | None = None, threads: int = 1) -> TileStore:
     """Open a complete tile store.
 
     Parameters
@@ -156,7 +157,8 @@ def open_tile_store(path: Path, *, cache_tiles: int = 64, threads: int = 1) -> T
     path
         Folder of the store.
     cache_tiles
-        How many decoded tiles are kept, the ones used last; 64 tiles of 512 px are 50 MB.
+        How many decoded tiles are kept, the ones used last; None keeps as many as 100 MB hold, 127 tiles of 512 px,
+        so that who reads row by row finds the tiles of the row before.
     threads
         Threads that decode tiles of one call. Their number changes no pixel.
 
@@ -183,6 +185,8 @@ def open_tile_store(path: Path, *, cache_tiles: int = 64, threads: int = 1) -> T
         )
     if plan.codec.outside is not None:
         plan.codec.outside.check(plan.slide_id)
+    if cache_tiles is None:
+        cache_tiles = max(_CACHE_BYTES // (3 * plan.grid.tile_px**2), _LEAST_TILES)
     return TileStore(plan, cache_tiles, threads)
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from slidepipe.classifier.networks import TRUNK_STRIDE_PX, build_network, normalise, unit_pixels
-from slidepipe.classifier.settings import MIN_PATCH_PX
+from slidepipe.classifier.networks import build_network, normalise, unit_pixels
+from slidepipe.classifier.settings import MIN_PATCH_PX, TRUNK_STRIDE_PX
 from slidepipe.errors import ModelError
 
 

@@ -206,3 +206,17 @@ def test_a_tile_store_is_no_heatmap(tiles: TileStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no heatmap of slidepipe"):
         open_heatmap(tiles.path)
     assert verify_heatmap(tmp_path / "nothing.zarr")
+
+
+def test_how_far_two_ways_of_computing_are_apart_is_summed_up(
+    tmp_path: Path, tiles: TileStore, grid: CellGrid
+) -> None:
+    path = tmp_path / "compared.zarr"
+    blocks = begin_heatmap(path, tiles, grid, TOKEN, {})
+    plan = read_heatmap_plan(path)
+    for block in blocks:
+        apart = {"cells": 4, "sum": 1.0, "largest": 0.5} if block == blocks[0] else None
+        write_block(plan, block, values(grid.cells_of(block)), apart)
+    expected = {"cells": 4, "mean": 0.25, "largest": 0.5}
+    assert finish_heatmap(plan)["apart"] == expected
+    assert finish_heatmap(read_heatmap_plan(path))["apart"] == expected

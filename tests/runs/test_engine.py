@@ -93,6 +93,14 @@ def test_every_slide_ends_with_an_entry_in_the_journal(tmp_path: Path):
     assert sorted(report["items"] for report in notes.reports) == [0, 0, 1, 2]
 
 
+def test_what_blocks_were_busy_with_is_summed_up_per_slide(tmp_path: Path):
+    stage = SlideStage(
+        "trial", 1, begin, lambda job, number: {"seconds": {"read": number, "write": 0.5}}, finish
+    )
+    (entry,) = run_slides(stage, work({"blocks": 3}), SerialExecutor(), Journal(tmp_path), Notes())
+    assert entry.seconds == {"read": 3, "write": 1.5}
+
+
 @pytest.mark.parametrize("where", ["begin", 1, "finish"])
 def test_a_failure_ends_its_slide_and_no_other(tmp_path: Path, where: object):
     jobs = work({"blocks": 3, "fails": where}, {"blocks": 2})

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from slidepipe.runs.journal import Entry, Failure
-from slidepipe.runs.progress import ConsoleWatcher
+from slidepipe.runs.progress import ConsoleWatcher, describe_seconds
 
 
 def entry(slide_id: str, failure: Failure | None = None) -> Entry:
@@ -54,3 +54,21 @@ def test_counts_start_anew_with_every_stage():
     lines = console.file.getvalue().splitlines()
     assert [line.split(":")[0] for line in lines] == ["tile", "heatmap"]
     assert all("1/1 slides" in line and "1/1 blocks" in line for line in lines)
+
+
+def test_what_the_workers_were_busy_with_is_told_in_the_end():
+    console = Console(file=io.StringIO(), width=160)
+    watcher = ConsoleWatcher(console)
+    watcher.stage_begins("heatmap", 1)
+    for _ in range(2):
+        watcher.block_done({"seconds": {"forward": 9.0, "wait": 0.75, "write": 0.25, "read": 3.0}})
+    watcher.stage_ends()
+    last = console.file.getvalue().splitlines()[-1]
+    assert (
+        last
+        == "heatmap: forward 90% (18.0 s), wait 8% (1.5 s), write 2% (0.5 s); read 30% (6.0 s) beside them"
+    )
+
+
+def test_no_time_at_all_is_told_as_well():
+    assert describe_seconds({"forward": 0.0}) == "forward 0% (0.0 s)"
