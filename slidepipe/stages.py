@@ -44,7 +44,7 @@ class SlideStage:
     """Takes the job; returns the blocks to do."""
     block: Callable[[Any, int], dict[str, Any]]
     """Takes the job and a block; returns a small report with ``items`` and ``pixels`` for the rates, and perhaps
-    ``seconds``, how long each part of the work was busy."""
+    ``parts_s``, how long each part of the work was busy."""
     finish: Callable[[Any], dict[str, Any]]
     """Takes the job; returns a summary, with ``outputs``: absolute paths of small files and their fingerprints."""
     leave: Callable[[Any], None] | None = None
@@ -175,7 +175,7 @@ def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
             apart = modes_apart(model, store, cells, probability, stride_px, job.inference)
     with watch.measure("write"):
         report = write_block(plan, block, probability, apart)
-    return {**report, "items": len(cells), "pixels": len(cells) * stride_px**2, "seconds": watch.seconds}
+    return {**report, "items": len(cells), "pixels": len(cells) * stride_px**2, "parts_s": watch.seconds}
 
 
 def _finish_heatmap(job: HeatmapJob) -> dict[str, Any]:

@@ -5,10 +5,15 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from slidepipe.classifier.card import ModelCard
+from slidepipe.classifier.checkpoint import save_model
+from slidepipe.classifier.networks import build_network
 from slidepipe.cli import main
+from slidepipe.heatmaps.store import open_heatmap
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +48,50 @@ def test_slides_alone_are_enough_to_tile(shared_data: Path, tmp_path: Path):
     assert (tmp_path / "run" / "tiles" / "CMU-1-Small-Region.zarr" / "zarr.json").is_file()
     assert (tmp_path / "run" / "overviews" / "tumor_072_level7_asap.jpg").is_file()
     assert call("verify", "--run", tmp_path / "run").exit_code == 0
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    card = ModelCard(
+        architecture="compact",
+        patch_px=96,
+        mpp=1.5,
+        mpp_range=(1.5, 1.5),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        weights_sha256="",
+        training={},
+        metrics={},
+        software={},
+    )
+    save_model(folder, build_network("compact"), card)
+    return folder
+
+
+def test_slides_and_a_model_are_enough_for_heatmaps_and_qupath(
+    shared_data: Path, tmp_path: Path, model: Path
+):
+    slide, run = shared_data / "slides" / "CMU-1-Small-Region.svs", tmp_path / "run"
+    result = call("heatmap", slide, "--model", model, "--run", run, "--qupath", *SERIAL)
+    assert result.exit_code == 0, result.output
+    assert "forward" in result.output
+    heatmap = open_heatmap(run / "heatmaps" / "CMU-1-Small-Region.zarr")
+    # Half a patch of 96 px at 1.5 µm, whatever the slide's own pixels are.
+    assert heatmap.cell_um.mean_um == pytest.approx(72, rel=1e-3)
+    assert np.isfinite(heatmap.probability).sum() > 100
+    assert (run / "export" / "project.qpproj").is_file()
+    assert "forward" in call("status", "--run", run).output
+    assert call("verify", "--run", run).exit_code == 0
+    again = call("heatmap", "--run", run)
+    assert again.exit_code == 0
+    assert "heatmap nothing to do" in again.output
+
+
+def test_a_heatmap_needs_a_run_or_slides(model: Path):
+    refused = call("heatmap", "--model", model)
+    assert refused.exit_code == 2
+    assert "--run DIR of a study, or SLIDES" in refused.output
 
 
 def test_a_slide_without_pixel_size_is_refused_until_it_is_given(shared_data: Path, tmp_path: Path):

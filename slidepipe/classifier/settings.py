@@ -127,7 +127,8 @@ class InferenceSettings:
     """How a trained network is applied."""
 
     model: str | None = None
-    """Folder of the trained network; None is the one that the run itself trains."""
+    """Folder of the trained network, or ``builtin`` for the one that comes with the package; None is the one that the
+    run itself trains."""
     mode: InferenceMode = "auto"
     """``patch``: every patch by itself, at any stride. ``dense``: the network's trunk once over an area, its head at
     every cell; the stride must be a multiple of the trunk's (8 px for ``compact``, 32 px for ``resnet18``). The same

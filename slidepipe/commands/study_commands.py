@@ -167,23 +167,50 @@ def train(run_folder: Path, overrides: Sequence[str]) -> bool:
 
 
 @command
-@run_option
+@click.argument("slides", nargs=-1, metavar="[SLIDES...]", type=click.Path(exists=True))
+@click.option(
+    "--run",
+    "run_folder",
+    type=folder_or_url,
+    metavar="DIR",
+    help="Run directory. Default with SLIDES: slidepipe-heatmaps, beside you.",
+)
 @model_option
 @slides_option
+@click.option("--qupath", is_flag=True, help="With SLIDES: also find lesions and write a QuPath project.")
 @set_option
 @workers_option
 @performance_report_option
 def heatmap(
-    run_folder: Path,
-    model: Path | None,
+    slides: tuple[str, ...],
+    run_folder: Path | None,
+    model: str | None,
     slide_ids: tuple[str, ...],
+    qupath: bool,
     overrides: Sequence[str],
     workers: int | None,
     performance_report: Path | None,
 ) -> bool:
-    """Compute the tumour probability over each slide."""
-    overrides = with_model(with_workers(overrides, workers), model)
-    return run_stage("heatmap", run_folder, overrides, slide_ids, performance_report)
+    """Compute the tumour probability over each slide.
+
+    Give the --run of a study that was begun, or just SLIDES: they are then cut first, at the pixel size of the --model,
+    builtin by default.
+    """
+    overrides = with_workers(overrides, workers)
+    if slides:
+        from slidepipe.runs.looking import look_at_slides
+
+        if slide_ids:
+            raise click.UsageError("--slide chooses slides of a study: give SLIDES or --slide")
+        folder = run_folder or Path("slidepipe-heatmaps")
+        return look_at_slides(
+            slides, model or "builtin", folder, overrides, console=console(), with_qupath=qupath
+        )
+    if run_folder is None:
+        raise click.UsageError("give --run DIR of a study, or SLIDES")
+    if qupath:
+        raise click.UsageError("--qupath goes with SLIDES: use `slidepipe predict` and `export` on a run")
+    return run_stage("heatmap", run_folder, with_model(overrides, model), slide_ids, performance_report)
 
 
 @command

@@ -98,7 +98,7 @@ class _Progress:
     busy_s: float = 0.0
     peak_bytes: int = 0
     blocks: int = 0
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    parts_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     blocks_left: int = 0
     noted: float = 0.0
     """When its entry was last written."""
@@ -218,8 +218,8 @@ class _Line:
                 ]
         else:
             slide.blocks_left -= 1
-            for part, seconds in outcome.value.get("seconds", {}).items():
-                slide.seconds[part] += seconds
+            for part, seconds in outcome.value.get("parts_s", {}).items():
+                slide.parts_s[part] += seconds
             self._watcher.block_done(outcome.value)
             if time.monotonic() - slide.noted > RUNNING_EVERY_S:
                 self._note(slide)
@@ -252,7 +252,7 @@ class _Line:
             wall_s=round(time.time() - slide.started, 3),
             busy_s=round(slide.busy_s, 3),
             peak_bytes=slide.peak_bytes,
-            seconds={part: round(value, 3) for part, value in slide.seconds.items()},
+            parts_s={part: round(value, 3) for part, value in slide.parts_s.items()},
             attempts=slide.attempts,
             source=slide.work.source,
             blocks=slide.blocks,

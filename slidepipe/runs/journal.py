@@ -76,7 +76,7 @@ class Entry:
     """Sum over the tasks, so busy / wall tells how many workers were kept busy."""
     peak_bytes: int = 0
     """Most memory that any process has held that worked on it."""
-    seconds: dict[str, float] = field(default_factory=dict)
+    parts_s: dict[str, float] = field(default_factory=dict)
     """How long each part of the work was busy, where the stage tells: reading, waiting for pixels, computing, writing.
     Reading goes on beside the others."""
     attempts: int = 1

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from slidepipe.classifier.builtin import find_model
 from slidepipe.classifier.card import read_card
 from slidepipe.errors import RunError, SlideChangedError
 from slidepipe.provenance import fingerprint, fingerprint_file
@@ -214,7 +215,7 @@ def model_folder(study: Study) -> Path:
         If the run has none yet.
     """
     if study.config.inference.model is not None:
-        return location(study.config.inference.model)
+        return find_model(study.config.inference.model)
     if not (study.folder.model / "model.json").is_file():
         raise RunError(
             f"{study.folder.root} has no classifier yet: run `slidepipe train` first, or name one with --model FOLDER"

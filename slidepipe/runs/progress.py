@@ -41,7 +41,7 @@ class ConsoleWatcher:
         self._slides = self._slides_done = self._failed = 0
         self._blocks = self._blocks_done = 0
         self._items = self._pixels = 0
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._parts_s: defaultdict[str, float] = defaultdict(float)
         self._began = self._line_at = 0.0
 
     def stage_begins(self, stage: str, slides: int) -> None:
@@ -56,7 +56,7 @@ class ConsoleWatcher:
         """
         self._stage, self._slides = stage, slides
         self._slides_done = self._failed = self._blocks = self._blocks_done = self._items = self._pixels = 0
-        self._seconds.clear()
+        self._parts_s.clear()
         self._began = self._line_at = time.monotonic()
         if slides and self._console.is_terminal:
             self._bar = Progress(
@@ -87,13 +87,13 @@ class ConsoleWatcher:
         Parameters
         ----------
         report
-            ``items`` (tiles or cells) and ``pixels`` are summed up for the rates, ``seconds`` for the last line.
+            ``items`` (tiles or cells) and ``pixels`` are summed up for the rates, ``parts_s`` for the last line.
         """
         self._blocks_done += 1
         self._items += int(report.get("items", 0))
         self._pixels += int(report.get("pixels", 0))
-        for part, seconds in report.get("seconds", {}).items():
-            self._seconds[part] += seconds
+        for part, seconds in report.get("parts_s", {}).items():
+            self._parts_s[part] += seconds
         self._show()
 
     def slide_done(self, entry: Entry) -> None:
@@ -120,8 +120,8 @@ class ConsoleWatcher:
             self._bar = None
         elif self._slides:
             self._console.print(self._line())
-        if self._seconds:
-            self._console.print(f"{self._stage}: {describe_seconds(self._seconds)}")
+        if self._parts_s:
+            self._console.print(f"{self._stage}: {describe_seconds(self._parts_s)}")
 
     def _show(self) -> None:
         if self._bar is not None:

@@ -129,7 +129,7 @@ def _stage_status(stage: str, entries: list[Entry], total: int | None, owner: Ru
 def _parts_s(entries: Iterable[Entry]) -> dict[str, float]:
     parts: defaultdict[str, float] = defaultdict(float)
     for entry in entries:
-        for part, seconds in entry.seconds.items():
+        for part, seconds in entry.parts_s.items():
             parts[part] += seconds
     return dict(parts)
 

@@ -95,10 +95,10 @@ def test_every_slide_ends_with_an_entry_in_the_journal(tmp_path: Path):
 
 def test_what_blocks_were_busy_with_is_summed_up_per_slide(tmp_path: Path):
     stage = SlideStage(
-        "trial", 1, begin, lambda job, number: {"seconds": {"read": number, "write": 0.5}}, finish
+        "trial", 1, begin, lambda job, number: {"parts_s": {"read": number, "write": 0.5}}, finish
     )
     (entry,) = run_slides(stage, work({"blocks": 3}), SerialExecutor(), Journal(tmp_path), Notes())
-    assert entry.seconds == {"read": 3, "write": 1.5}
+    assert entry.parts_s == {"read": 3, "write": 1.5}
 
 
 @pytest.mark.parametrize("where", ["begin", 1, "finish"])

@@ -61,7 +61,7 @@ def test_what_the_workers_were_busy_with_is_told_in_the_end():
     watcher = ConsoleWatcher(console)
     watcher.stage_begins("heatmap", 1)
     for _ in range(2):
-        watcher.block_done({"seconds": {"forward": 9.0, "wait": 0.75, "write": 0.25, "read": 3.0}})
+        watcher.block_done({"parts_s": {"forward": 9.0, "wait": 0.75, "write": 0.25, "read": 3.0}})
     watcher.stage_ends()
     last = console.file.getvalue().splitlines()[-1]
     assert (

@@ -1,4 +1,4 @@
-"""Reading ahead: the same pixels in the same order, no more ahead than there is memory for, and errors in their place."""
+"""Reading ahead: the same pixels in the same order, no further than there is memory for, and errors in their place."""
 
 from __future__ import annotations
 
