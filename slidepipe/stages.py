@@ -163,7 +163,13 @@ def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
 
     plan = read_heatmap_plan(location(job.heatmap), job.token)
     cells, stride_px = plan.grid.cells_of(block), plan.grid.stride_px
-    model = cached_model(job.model, job.weights_sha256, job.inference.device)
+    model = cached_model(
+        job.model,
+        job.weights_sha256,
+        job.inference.device,
+        job.inference.tumour_class,
+        trusted=job.inference.trust_model,
+    )
     watch = Stopwatch()
     with (
         open_tile_store(location(job.tiles), threads=job.inference.readers) as store,

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from slidepipe.classifier.settings import Architecture
+from slidepipe.classifier.foreign import CONFIG_NAME, ForeignConfig, ForeignFacts, read_foreign
+from slidepipe.classifier.settings import is_architecture
 from slidepipe.errors import ModelError
 from slidepipe.geometry import PixelSize
 from slidepipe.storage.publish import read_json, write_json
@@ -30,7 +31,7 @@ class ModelCard:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    architecture: Architecture
+    architecture: str
     """Name of the network."""
     patch_px: int
     """Side of a patch in pixels."""
@@ -56,6 +57,14 @@ class ModelCard:
     """Format of this card."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignCard(ModelCard):
+    """A model that was not made here, see `slidepipe.classifier.foreign`."""
+
+    facts: ForeignFacts
+    """Its network file, and how patches are resized."""
+
+
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``model.json``.
 
@@ -70,7 +79,7 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read ``model.json`` without touching the weights.
+    """Read what a model is without loading it: ``model.json``, or the ``config.json`` of WSInfer.
 
     Parameters
     ----------
@@ -80,14 +89,17 @@ def read_card(folder: Path) -> ModelCard:
     Returns
     -------
     ModelCard
-        The card, every field checked.
+        The card, every field checked; a `ForeignCard` where there is only WSInfer's.
 
     Raises
     ------
     ModelError
-        If there is no card, it was written by another format version, or a field is missing, unknown or wrong.
+        If there is no card, it was written by another format version, a field is missing, unknown or wrong, or a
+        model that was not made here cannot be used.
     """
     path = folder / CARD_NAME
+    if not path.is_file() and (folder / CONFIG_NAME).is_file():
+        return _foreign_card(read_foreign(folder))
     try:
         content = read_json(path)
     except FileNotFoundError as error:
@@ -101,10 +113,32 @@ def read_card(folder: Path) -> ModelCard:
             "slidepipe that wrote it"
         )
     try:
-        return TypeAdapter(ModelCard).validate_python(content)
+        card = TypeAdapter(ModelCard).validate_python(content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ModelError(f"{path} does not describe a model: {problems}") from error
+    if not is_architecture(card.architecture):
+        raise ModelError(
+            f"{path} does not describe a model: architecture {card.architecture!r} is not known here"
+        )
+    return card
+
+
+def _foreign_card(config: ForeignConfig) -> ForeignCard:
+    return ForeignCard(
+        architecture=config.name,
+        patch_px=config.patch_px,
+        mpp=config.mpp,
+        mpp_range=(config.mpp, config.mpp),
+        mean=config.mean,
+        std=config.std,
+        classes=config.classes,
+        weights_sha256=config.sha256,
+        training={},
+        metrics={},
+        software={},
+        facts=config.facts,
+    )
 
 
 def check_pixel_size(card: ModelCard, pixel_size: PixelSize, slide_id: str) -> None:

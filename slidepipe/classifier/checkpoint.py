@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
-from slidepipe.classifier.card import WEIGHTS_NAME, ModelCard, read_card, write_card
+from slidepipe.classifier.card import WEIGHTS_NAME, ForeignCard, ModelCard, read_card, write_card
 from slidepipe.classifier.devices import choose_device
-from slidepipe.classifier.networks import PatchNetwork, build_network
+from slidepipe.classifier.foreign_pass import ForeignPass, load_foreign_pass
+from slidepipe.classifier.networks import build_network
 from slidepipe.classifier.passes import PatchPass, fold_normalisation, run_pass
 from slidepipe.classifier.settings import DeviceName
 from slidepipe.errors import ModelError
@@ -32,7 +34,7 @@ class Classifier:
 
     card: ModelCard
     """What it is and how it was made."""
-    patch_pass: PatchPass
+    patch_pass: PatchPass | ForeignPass
     """Stored pixels to probabilities; in evaluation mode, on `device`, channels last."""
     device: torch.device
     """Where it computes."""
@@ -75,7 +77,7 @@ class Classifier:
         return probability
 
 
-def save_model(folder: Path, network: PatchNetwork, card: ModelCard) -> ModelCard:
+def save_model(folder: Path, network: nn.Module, card: ModelCard) -> ModelCard:
     """Write a model: first the weights, then the card that vouches for them.
 
     Parameters
@@ -100,15 +102,21 @@ def save_model(folder: Path, network: PatchNetwork, card: ModelCard) -> ModelCar
     return card
 
 
-def load_model(folder: Path, device: DeviceName = "auto") -> Classifier:
+def load_model(
+    folder: Path, device: DeviceName = "auto", tumour_class: str | None = None, *, trusted: bool = False
+) -> Classifier:
     """Read a model and check that weights and card belong together.
 
     Parameters
     ----------
     folder
-        Folder with ``model.safetensors`` and ``model.json``.
+        Folder with ``model.safetensors`` and ``model.json``, or of a model that was not made here.
     device
         Where it is to compute.
+    tumour_class
+        Which class is tumour, of a model that was not made here.
+    trusted
+        Whether files of such a model may be loaded that can run any code.
 
     Returns
     -------
@@ -119,9 +127,13 @@ def load_model(folder: Path, device: DeviceName = "auto") -> Classifier:
     ------
     ModelError
         If a file is missing, the card cannot be read, the weights are not those of the card or do not fit the
-        network, or the device does not exist.
+        network, or the device does not exist; of a model that was not made here, as `load_foreign_pass`.
     """
     card = read_card(folder)
+    if isinstance(card, ForeignCard):
+        foreign = load_foreign_pass(folder, card, tumour_class, trusted=trusted)
+        where = choose_device(device)
+        return Classifier(card, foreign.to(where), where)
     try:
         weights = (folder / WEIGHTS_NAME).read_bytes()
     except FileNotFoundError as error:
@@ -146,7 +158,14 @@ def load_model(folder: Path, device: DeviceName = "auto") -> Classifier:
 
 
 @lru_cache(maxsize=2)
-def cached_model(folder: str, weights_sha256: str, device: DeviceName = "auto") -> Classifier:
+def cached_model(
+    folder: str,
+    weights_sha256: str,
+    device: DeviceName = "auto",
+    tumour_class: str | None = None,
+    *,
+    trusted: bool = False,
+) -> Classifier:
     """Load a model once per process, for workers that are handed one block after the other.
 
     Parameters
@@ -157,6 +176,8 @@ def cached_model(folder: str, weights_sha256: str, device: DeviceName = "auto") 
         The model that is meant, from its card; a folder that was trained anew is another model.
     device
         Where it is to compute.
+    tumour_class, trusted
+        As `load_model` takes them.
 
     Returns
     -------
@@ -168,7 +189,7 @@ def cached_model(folder: str, weights_sha256: str, device: DeviceName = "auto") 
     ModelError
         As `load_model`, and if the folder now holds another model than the one that is meant.
     """
-    classifier = load_model(location(folder), device)
+    classifier = load_model(location(folder), device, tumour_class, trusted=trusted)
     if classifier.card.weights_sha256 != weights_sha256:
         raise ModelError(
             f"the model in {folder} is {classifier.card.weights_sha256[:12]}, but this run was planned with "

@@ -18,7 +18,6 @@ from slidepipe.classifier.augmentation import augment
 from slidepipe.classifier.networks import (
     DEFAULT_MEAN,
     DEFAULT_STD,
-    PatchNetwork,
     build_network,
     normalise,
     unit_pixels,
@@ -47,7 +46,7 @@ class LabelledPatches:
 class Fit:
     """A network being trained and what changes it."""
 
-    network: PatchNetwork
+    network: nn.Module
     device: torch.device
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from slidepipe.classifier.card import ModelCard, check_pixel_size
 from slidepipe.classifier.checkpoint import Classifier
-from slidepipe.classifier.modes import resolve_mode
-from slidepipe.classifier.passes import DensePass, pass_memory, run_pass
-from slidepipe.classifier.settings import TRUNK_STRIDE_PX, UNPADDED, InferenceSettings
+from slidepipe.classifier.modes import pads, resolve_mode, trunk_stride
+from slidepipe.classifier.passes import DensePass, PatchPass, pass_memory, run_pass
+from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.errors import ModelError
 from slidepipe.geometry import ceil_div
 from slidepipe.tiles.reading_ahead import read_ahead
@@ -184,16 +184,22 @@ def dense_pass(classifier: Classifier, stride_px: int) -> DensePass:
     -------
     DensePass
         On the device of `classifier`.
+
+    Raises
+    ------
+    ModelError
+        If the network is not split into trunk and head.
     """
-    card = classifier.card
-    trunk_stride_px = TRUNK_STRIDE_PX[card.architecture]
+    card, trunk_stride_px = classifier.card, trunk_stride(classifier.card)
+    if trunk_stride_px is None or not isinstance(classifier.patch_pass, PatchPass):
+        raise ModelError(f"the network {card.architecture!r} is not split into trunk and head")
     return DensePass(classifier.patch_pass, card.patch_px, trunk_stride_px, stride_px, _margin(card))
 
 
 def _margin(card: ModelCard) -> int:
-    if card.architecture in UNPADDED:
+    trunk_stride_px = trunk_stride(card)
+    if trunk_stride_px is None or not pads(card):
         return 0
-    trunk_stride_px = TRUNK_STRIDE_PX[card.architecture]
     return ceil_div(_MARGIN_PX, trunk_stride_px) * trunk_stride_px
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from slidepipe.classifier.settings import Architecture
+from slidepipe.classifier.settings import TIMM_PREFIX, Architecture
+from slidepipe.classifier.timm_networks import WholeNetwork, build_timm_network
 from slidepipe.errors import ModelError
 
 DEFAULT_MEAN = (0.5, 0.5, 0.5)
@@ -86,17 +87,18 @@ class PatchNetwork(nn.Module):
         return logits[..., 0]
 
 
-def build_network(architecture: str) -> PatchNetwork:
+def build_network(architecture: str) -> PatchNetwork | WholeNetwork:
     """Build a network with random weights.
 
     Parameters
     ----------
     architecture
-        ``compact`` or ``resnet18`` (He et al., 2016, as torchvision has it, without pretrained weights).
+        ``compact``, ``resnet18`` (He et al., 2016, as torchvision has it, without pretrained weights), or ``timm/`` and
+        the name of a network of timm.
 
     Returns
     -------
-    PatchNetwork
+    PatchNetwork or WholeNetwork
         On the CPU, in training mode. Weights come from Torch's global random state.
 
     Raises
@@ -104,6 +106,8 @@ def build_network(architecture: str) -> PatchNetwork:
     ModelError
         If there is no network of that name.
     """
+    if architecture.startswith(TIMM_PREFIX):
+        return build_timm_network(architecture)
     if architecture == "compact":
         return PatchNetwork(_compact_trunk(), 192)
     if architecture == "resnet18":

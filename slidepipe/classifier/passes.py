@@ -16,6 +16,7 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from slidepipe.classifier.networks import PatchNetwork
+from slidepipe.errors import ModelError
 
 
 class PatchPass(nn.Module):
@@ -32,7 +33,7 @@ class PatchPass(nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: PatchNetwork, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
@@ -86,6 +87,11 @@ class DensePass(nn.Module):
         Distance between neighbouring patches, a multiple of `trunk_stride_px`.
     margin_px
         Pixels around the patches of an area, a multiple of `trunk_stride_px`.
+
+    Raises
+    ------
+    ModelError
+        If the network is not split into trunk and head.
     """
 
     def __init__(
@@ -93,9 +99,12 @@ class DensePass(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_pass = patch_pass
+        if not isinstance(patch_pass.network, PatchNetwork):
+            raise ModelError("the network is not split into trunk and head, so it cannot be taken over areas")
+        self._network = patch_pass.network
         with torch.inference_mode():
             patch = patch_pass.scale.new_zeros((1, 3, patch_px, patch_px))
-            self._window = int(patch_pass.network.trunk(patch).shape[-1])
+            self._window = int(self._network.trunk(patch).shape[-1])
         self._step = stride_px // trunk_stride_px
         self._margin = margin_px // trunk_stride_px
 
@@ -114,11 +123,11 @@ class DensePass(nn.Module):
             at the end there may be patches that reach into the margin.
         """
         area = self.patch_pass.normalise(pixels)
-        logits = self.patch_pass.network.dense(area, self._window, self._step, self._margin)
+        logits = self._network.dense(area, self._window, self._step, self._margin)
         return torch.sigmoid(logits.float())
 
 
-def fold_normalisation(network: PatchNetwork) -> PatchNetwork:
+def fold_normalisation(network: nn.Module) -> nn.Module:
     """Merge each batch normalisation of a trunk into the convolution before it, a quarter faster on a CPU.
 
     Parameters
@@ -128,9 +137,11 @@ def fold_normalisation(network: PatchNetwork) -> PatchNetwork:
 
     Returns
     -------
-    PatchNetwork
-        The same function, to the rounding of float32.
+    Module
+        The same function, to the rounding of float32; the same network, if it has no trunk.
     """
+    if not isinstance(network, PatchNetwork):
+        return network
     folded = copy.deepcopy(network)
     folded.trunk = fuse(folded.trunk)
     return folded.eval()

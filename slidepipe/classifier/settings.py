@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Interval, Lt
 
@@ -11,6 +11,9 @@ from slidepipe.errors import ConfigError
 
 Architecture = Literal["compact", "resnet18"]
 """Names of the networks: our own small one, and torchvision's ResNet-18."""
+
+TIMM_PREFIX = "timm/"
+"""What the names of networks of timm begin with here."""
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """Where Torch computes; ``auto`` is CUDA if there is one, else MPS, else the CPU."""
@@ -21,14 +24,30 @@ LabelRule = Literal["centre", "fraction"]
 InferenceMode = Literal["auto", "patch", "dense"]
 """How a network is taken over a slide, see `InferenceSettings.mode`."""
 
-TRUNK_STRIDE_PX: dict[Architecture, int] = {"compact": 8, "resnet18": 32}
+TRUNK_STRIDE_PX: dict[str, int] = {"compact": 8, "resnet18": 32}
 """Distance in pixels between neighbouring features of the trunk."""
 
-UNPADDED: frozenset[Architecture] = frozenset({"compact"})
+UNPADDED: frozenset[str] = frozenset({"compact"})
 """Networks whose features have seen nothing but pixels: for them dense inference gives what patches give."""
 
-MIN_PATCH_PX: dict[Architecture, int] = {"compact": 63, "resnet18": 32}
+MIN_PATCH_PX: dict[str, int] = {"compact": 63, "resnet18": 32}
 """Side of the smallest patch: the field of view of one feature of ``compact``, the trunk stride of ``resnet18``."""
+
+
+def is_architecture(name: str) -> bool:
+    """Tell whether a network of this name can be built here.
+
+    Parameters
+    ----------
+    name
+        Name of a network.
+
+    Returns
+    -------
+    bool
+        True for our own, and for all of timm, which need not be installed.
+    """
+    return name in get_args(Architecture) or name.startswith(TIMM_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +96,9 @@ class AugmentationSettings:
 class TrainSettings:
     """How a network is trained."""
 
-    architecture: Architecture = "compact"
-    """``compact``: 0.36 million weights, fast on a CPU. ``resnet18``: 11 million."""
+    architecture: Architecture | str = "compact"
+    """``compact``: 0.36 million weights, fast on a CPU. ``resnet18``: 11 million. ``timm/NAME``: a network of timm
+    (extra ``timm``), from random weights, which works in patch mode only."""
     patches: PatchSettings = field(default_factory=PatchSettings)
     """Which patches."""
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -109,7 +129,12 @@ class TrainSettings:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        least = MIN_PATCH_PX[self.architecture]
+        if not is_architecture(self.architecture):
+            raise ConfigError(
+                f"train: no network is called {self.architecture!r}: there are {', '.join(get_args(Architecture))}, "
+                f"and {TIMM_PREFIX}NAME"
+            )
+        least = MIN_PATCH_PX.get(self.architecture, 1)
         if self.patches.patch_px < least:
             raise ConfigError(
                 f"train: patches of {self.patches.patch_px} px are too small for {self.architecture!r}, which needs "
@@ -143,3 +168,8 @@ class InferenceSettings:
     """CPU threads for Torch; None keeps Torch's own choice, which is one inside a Dask worker."""
     readers: Annotated[int, Ge(1)] = 1
     """Threads that read and decode tiles while the network computes. One feeds a CPU; a GPU wants 4 to 16."""
+    tumour_class: str | None = None
+    """Class whose probability is looked for, of a model that was not made here and names its classes. None takes the
+    only one that is called tumor, cancer, mets or the like."""
+    trust_model: bool = False
+    """Whether a torch.export archive (``.pt2``) may be loaded. Loading one can run any code: trust whoever made it."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from slidepipe.classifier.card import ModelCard
 from slidepipe.classifier.checkpoint import save_model
@@ -32,7 +33,7 @@ from slidepipe.classifier.fitting import (
     train_epoch,
     validate,
 )
-from slidepipe.classifier.networks import DEFAULT_MEAN, DEFAULT_STD, PatchNetwork
+from slidepipe.classifier.networks import DEFAULT_MEAN, DEFAULT_STD
 from slidepipe.classifier.points import (
     SlidePoints,
     TrainingSlide,
@@ -145,7 +146,7 @@ def train_classifier(
 
 def _fit(
     split: Split, settings: TrainSettings, device: torch.device, progress: Progress | None
-) -> tuple[PatchNetwork, list[EpochResult], EpochResult]:
+) -> tuple[nn.Module, list[EpochResult], EpochResult]:
     torch.manual_seed(settings.seed)
     fit = start_fit(settings, device)
     # Without hard negatives, so that the figures of one round can be compared with those of the next.

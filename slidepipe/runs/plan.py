@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from slidepipe.classifier.builtin import find_model
-from slidepipe.classifier.card import read_card
+from slidepipe.classifier.card import ForeignCard, read_card
+from slidepipe.classifier.foreign import find_tumour_class
 from slidepipe.errors import RunError, SlideChangedError
 from slidepipe.provenance import fingerprint, fingerprint_file
 from slidepipe.runs.deadline import attempt_within
@@ -36,7 +37,7 @@ _LOOK_TIMEOUT_S = 120.0
 _LOOKERS = 8
 """Slides that are fingerprinted at the same time: network file systems answer late, but many at once."""
 _SLIDE_STAGES = (TILE.name, HEATMAP.name, LESIONS.name, EXPORT.name)
-_WHERE_AND_HOW_FAST = {"device", "threads", "readers", "model", "stage_dir"}
+_WHERE_AND_HOW_FAST = {"device", "threads", "readers", "trust_model", "model", "stage_dir"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +236,18 @@ def plan_heatmaps(study: Study) -> list[SlideWork]:
     -------
     list of SlideWork
         One per slide.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be used, or it is not clear which of its classes is tumour.
     """
     model = model_folder(study)
-    weights = read_card(model).weights_sha256
+    card = read_card(model)
+    if isinstance(card, ForeignCard):
+        # Before any slide fails for it.
+        find_tumour_class(card.classes, study.config.inference.tumour_class)
+    weights = card.weights_sha256
     work = []
     for slide_id, tiles_token in done_tokens(study, TILE.name).items():
         inference = _what(asdict(study.config.inference))
