@@ -39,12 +39,14 @@ def alone(function: Callable[..., Measured], *arguments: Any) -> Measured:
         return pool.submit(function, *arguments).result()
 
 
-def measure(work: Callable[[], int], least_s: float = 0.0, note: str = "") -> Measured:
+def measure(
+    work: Callable[[], int], least_s: float = 0.0, clock: Callable[[], float] = time.perf_counter
+) -> Measured:
     """Time a piece of work that returns its number of items, again and again until enough time has passed."""
-    start, items = time.perf_counter(), 0
-    while items == 0 or time.perf_counter() - start < least_s:
+    start, items = clock(), 0
+    while items == 0 or clock() - start < least_s:
         items += work()
-    return Measured(items, time.perf_counter() - start, peak_mb(), note)
+    return Measured(items, clock() - start, peak_mb())
 
 
 def peak_mb() -> float:
