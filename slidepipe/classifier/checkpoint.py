@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from slidepipe.classifier.card import WEIGHTS_NAME, ModelCard, read_card, write_card
 from slidepipe.classifier.devices import choose_device
-from slidepipe.classifier.networks import PatchNetwork, build_network, normalise, unit_pixels
+from slidepipe.classifier.networks import PatchNetwork, build_network, normalise, plain_network, unit_pixels
 from slidepipe.classifier.settings import DeviceName
 from slidepipe.errors import ModelError
 from slidepipe.storage.locations import location
@@ -134,7 +134,7 @@ def load_model(folder: Path, device: DeviceName = "auto") -> Classifier:
             f"the weights in {folder} are not those of its card: SHA-256 {digest[:12]}, the card says "
             f"{card.weights_sha256[:12]}: a file was changed or a download is broken, fetch or train the model again"
         )
-    network = build_network(card.architecture)
+    network = build_network(card.architecture, card.patch_px)
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -142,7 +142,8 @@ def load_model(folder: Path, device: DeviceName = "auto") -> Classifier:
             f"the weights in {folder} do not fit the network {card.architecture!r}: {error}"
         ) from error
     where = choose_device(device)
-    network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = plain_network(network.eval())
+    network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(card, network, where)
 
 
