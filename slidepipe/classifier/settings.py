@@ -51,7 +51,19 @@ class AugmentationSettings:
     """How training patches are varied. Colour factors are drawn evenly from 1 - value to 1 + value."""
 
     dihedral: bool = True
-    """Whether patches are turned and mirrored into one of their eight orientations, exactly, pixel by pixel."""
+    """Whether patches are turned and mirrored into one of their eight orientations, exactly, pixel by pixel. Of no
+    use to ``symmetric``, which sees all eight alike."""
+    rotation: bool = False
+    """Whether patches are rotated about their centre by any angle, which interpolates between pixels. What comes from
+    beyond the patch is mirrored in."""
+    zoom: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Largest zoom in or out: 0.1 draws from 1 / 1.1 to 1.1."""
+    moved_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Share of the patches that `rotation` and `zoom` are for. They blur a little; the rest stays as sharp as the
+    patches of a slide."""
+    shift_px: Annotated[int, Ge(0)] = 0
+    """Largest shift along x and along y in whole pixels. Patches from tile stores are shifted when they are cut;
+    this is for patches from files."""
     brightness: Annotated[float, Interval(ge=0, le=1)] = 64 / 255
     """Brightness, as in Liu et al. 2017."""
     contrast: Annotated[float, Interval(ge=0, le=1)] = 0.25
@@ -63,6 +75,8 @@ class AugmentationSettings:
     stain: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Strength of haematoxylin, eosin and residue, each by its own factor (Tellez et al. 2019, who use 0.05 to 0.2).
     Off by default: the colour jitter above varies the stain as well."""
+    stain_shift: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Largest amount added to or taken from each stain, in units of its colour vector, as Tellez et al. do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
