@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import MinLen
 from pydantic import ConfigDict, TypeAdapter
 
+from slidepipe.classifier.builtin import BUILTIN_MODEL
 from slidepipe.classifier.settings import InferenceSettings, TrainSettings
 from slidepipe.cluster_settings import ClusterSettings
 from slidepipe.documents import Document, KeyPath, Place, parse_document, place_of, read_document, write_yaml
@@ -43,9 +44,11 @@ from slidepipe.validation import validate
 
 _PATHS = (
     ("slides", "folder"), ("slides", "paths"), ("slides", "annotations"), ("slides", "exclusions"),
-    ("inference", "model"), ("tiles", "stage_dir"),
+    ("inference", "model"), ("tiles", "stage_dir"), ("train", "files"), ("train", "validation_files"),
 )  # fmt: skip
 """Settings that hold paths, which count from the folder of the file they stand in."""
+_BUILT_IN = {"exclusions": BUILT_IN, "model": (BUILTIN_MODEL,)}
+"""Names that are no paths, by the setting that takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +200,7 @@ def _settle(value: dict[str, Any], folder: Path) -> None:
         value["slides"] = {"folder": None, "paths": slides}
     for section, key in _PATHS:
         settings = value.get(section)
-        if (
-            isinstance(settings, dict)
-            and key in settings
-            and (key != "exclusions" or settings[key] not in BUILT_IN)
-        ):
+        if isinstance(settings, dict) and key in settings and settings[key] not in _BUILT_IN.get(key, ()):
             settings[key] = _absolute(settings[key], folder)
 
 

@@ -35,6 +35,8 @@ class PatchSettings:
     least `tumour_fraction` of its area is tumour. Under both, a patch is normal only if it holds no tumour at all."""
     tumour_fraction: Annotated[float, Interval(gt=0, le=1)] = 0.5
     """Least share of tumour, from 0 to 1, under the rule ``fraction``; not used under ``centre``."""
+    mpp: Annotated[float, Gt(0)] | None = None
+    """Side of a pixel in µm of patches that come from files, which do not record it; tile stores do."""
     positive_share: Annotated[float, Gt(0), Lt(1)] = 0.5
     """Share of tumour patches in an epoch. Half and half, whatever the rarity of tumour on slides."""
     near_tumour_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
@@ -99,13 +101,24 @@ class TrainSettings:
     epochs: Annotated[int, Ge(1)] = 20
     """Most epochs."""
     patience: Annotated[int, Ge(1)] = 6
-    """Epochs without a better validation AUC after which training stops."""
+    """Epochs without a better validation AUC after which training stops, if the best epoch is kept."""
     batch_size: Annotated[int, Ge(2)] = 64
     """Patches per step of the optimiser, at most; batches of an epoch are equal to within one patch."""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """``adamw`` (Loshchilov and Hutter 2019), or ``muon`` (Jordan et al. 2024) for the kernels of convolutions and Adam
+    for all else, which learns as much in fewer steps."""
     learning_rate: Annotated[float, Gt(0)] = 2e-3
-    """Peak of the one-cycle schedule (Smith and Topin 2018) that AdamW follows over all epochs."""
+    """Peak of the one-cycle schedule (Smith and Topin 2018) that the optimiser follows over all epochs."""
+    warm_up: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """Share of all steps over which the learning rate rises to its peak; then it falls to zero along a cosine."""
     weight_decay: Annotated[float, Ge(0)] = 0.01
-    """AdamW's decay of convolution and linear weights; normalisation and biases have none."""
+    """Decay of convolution and linear weights (of kernels alone under ``muon``); normalisation and biases have none."""
+    weight_averaging: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Decay per step of a moving average of the weights, which is validated and kept in place of the last step's
+    (Polyak and Juditsky 1992). 0.999 averages over about a thousand steps, faster at the start; 0 does not average."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights become the model. ``best`` has the best validation AUC, which is then a little too good;
+    ``last`` leaves the validation patches out of the choice, and trains for all epochs."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """0.1 trains towards 0.05 and 0.95, for outlines that are not exact."""
     seed: Annotated[int, Ge(0)] = 0
@@ -114,6 +127,13 @@ class TrainSettings:
     """CPU threads for Torch; None keeps Torch's own choice, which is one inside a Dask worker."""
     device: DeviceName = "auto"
     """Where to compute."""
+    files: str | None = None
+    """Folder or zip file of patches to train on, in place of the slides of the study; see
+    `slidepipe.classifier.patch_files` for its layout."""
+    validation_files: str | None = None
+    """Folder or zip file of patches to validate on; needed with `files`."""
+    about: dict[str, str] = field(default_factory=dict)
+    """Statements for people that are copied to the model's card, such as data, licence, use and limits."""
 
     def __post_init__(self) -> None:
         least = MIN_PATCH_PX[self.architecture]
@@ -138,7 +158,8 @@ class InferenceSettings:
     """How a trained network is applied."""
 
     model: str | None = None
-    """Folder of the trained network; None is the one that the run itself trains."""
+    """Folder of the trained network, or ``builtin`` for the one that comes with the package; None is the one that the
+    run itself trains."""
     batch_size: Annotated[int, Ge(1)] = 64
     """Patches per forward pass. Every batch is filled up to this size, so that a probability does not depend on which
     other patches are looked at."""

@@ -108,7 +108,7 @@ def tile_finish(run_folder: Path) -> bool:
 @workers_option
 def heatmap_begin(
     run_folder: Path,
-    model: Path | None,
+    model: str | None,
     per_task: int,
     tasks: int | None,
     slide_ids: tuple[str, ...],

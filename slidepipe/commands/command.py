@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ def with_workers(overrides: Sequence[str], workers: int | None) -> list[str]:
     return [*overrides, *([f"cluster.workers={workers}"] if workers else [])]
 
 
-def with_model(overrides: Sequence[str], model: Path | None) -> list[str]:
+def with_model(overrides: Sequence[str], model: str | None) -> list[str]:
     """Add the option ``--model`` to the settings that are changed.
 
     Parameters
@@ -115,14 +116,14 @@ def with_model(overrides: Sequence[str], model: Path | None) -> list[str]:
     overrides
         Settings to change, ``section.key=value``.
     model
-        Folder of a model; None changes nothing.
+        Folder of a model or ``builtin``; None changes nothing.
 
     Returns
     -------
     list of str
         All settings to change.
     """
-    return [*overrides, *([f"inference.model={model.absolute()}"] if model is not None else [])]
+    return [*overrides, *([f"inference.model={json.dumps(model)}"] if model is not None else [])]
 
 
 def console() -> Console:

@@ -41,9 +41,8 @@ set_option = click.option(
 )
 model_option = click.option(
     "--model",
-    type=folder_or_url,
-    metavar="DIR",
-    help="Folder of another model than the run's own.",
+    metavar="DIR|builtin",
+    help="Another model than the run's own: its folder or URL, or the one that comes with slidepipe.",
 )
 slides_option = click.option(
     "--slide",

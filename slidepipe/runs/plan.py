@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from slidepipe.classifier.builtin import find_model
 from slidepipe.classifier.card import read_card
 from slidepipe.errors import RunError, SlideChangedError
 from slidepipe.provenance import fingerprint, fingerprint_file
@@ -27,7 +28,7 @@ from slidepipe.storage.locations import is_url, location
 from slidepipe.tiles.tiling import TileJob
 from slidepipe.tiles.tissue_csv import TissueRow, read_tissue_table, write_tissue_table
 
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 """Part of the token of a trained model: raised whenever the same settings come to give other weights."""
 
 _LOOK_TIMEOUT_S = 120.0
@@ -35,7 +36,7 @@ _LOOK_TIMEOUT_S = 120.0
 _LOOKERS = 8
 """Slides that are fingerprinted at the same time: network file systems answer late, but many at once."""
 _SLIDE_STAGES = (TILE.name, HEATMAP.name, LESIONS.name, EXPORT.name)
-_WHERE_AND_HOW_FAST = {"device", "threads", "model", "stage_dir"}
+_WHERE_AND_HOW_FAST = {"device", "threads", "model", "stage_dir", "files", "validation_files"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def train_token(study: Study, slides: Sequence[CohortSlide], rounds: Sequence[st
     slides
         Training slides whose tiles are there.
     rounds
-        Fingerprints of the hard negatives that were mined.
+        Fingerprints of the hard negatives that were mined; of the patch files, where those are trained on.
 
     Returns
     -------
@@ -214,7 +215,7 @@ def model_folder(study: Study) -> Path:
         If the run has none yet.
     """
     if study.config.inference.model is not None:
-        return location(study.config.inference.model)
+        return find_model(study.config.inference.model)
     if not (study.folder.model / "model.json").is_file():
         raise RunError(
             f"{study.folder.root} has no classifier yet: run `slidepipe train` first, or name one with --model FOLDER"
