@@ -44,7 +44,7 @@ from slidepipe.validation import validate
 
 _PATHS = (
     ("slides", "folder"), ("slides", "paths"), ("slides", "annotations"), ("slides", "exclusions"),
-    ("inference", "model"), ("tiles", "stage_dir"),
+    ("inference", "model"), ("tiles", "stage_dir"), ("train", "files"), ("train", "validation_files"),
 )  # fmt: skip
 """Settings that hold paths, which count from the folder of the file they stand in."""
 _BUILT_IN = {"exclusions": BUILT_IN, "model": (BUILTIN_MODEL,)}

@@ -16,6 +16,7 @@
     - StoreVersionError    written by another format version
     - StoreConflictError   same path, other slide or settings
     - StoreIncompleteError blocks are missing
+  x PatchFileError         a folder or zip file of patches cannot be used
   x ModelError             a model cannot be trained, loaded or applied
   x EvaluationError        predictions and reference do not belong together
   x ExportError            a result cannot be written in the format asked for
@@ -90,6 +91,10 @@ class StoreConflictError(StoreError, ValueError):
 
 class StoreIncompleteError(StoreError):
     """Blocks of the store are missing."""
+
+
+class PatchFileError(SlidepipeError):
+    """A folder or zip file of patches, or one of them, cannot be used."""
 
 
 class ModelError(SlidepipeError, ValueError):

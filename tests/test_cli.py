@@ -226,3 +226,16 @@ def test_the_doctor_examines_this_machine():
     result = call("doctor")
     assert "openslide" in result.output.lower()
     assert result.exit_code in {0, 1}
+
+
+def test_the_model_of_the_package_makes_heatmaps_without_any_training(shared_data: Path, tmp_path: Path):
+    slide = shared_data / "slides" / "CMU-1-Small-Region.svs"
+    run = ("--run", tmp_path / "run")
+    tiled = call("tile", slide, *run, *SERIAL, "--set", "tiles.mpp=0.972")
+    assert tiled.exit_code == 0, tiled.output
+    result = call("heatmap", *run, "--model", "builtin")
+    assert result.exit_code == 0, result.output
+    heatmap = open_heatmap(tmp_path / "run" / "heatmaps" / "CMU-1-Small-Region.zarr")
+    looked_at = heatmap.probability[~np.isnan(heatmap.probability)]
+    assert len(looked_at) > 100
+    assert 0 <= looked_at.min() <= looked_at.max() <= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,12 @@ class ModelCard:
     """SHA-256 of ``model.safetensors``, 64 hexadecimal digits: the identity of the model."""
     training: dict[str, Any]
     """Settings, slides, counts and notes of the training."""
-    metrics: dict[str, float | int]
-    """Validation results of the weights that were kept."""
+    metrics: dict[str, float | int | tuple[float, float]]
+    """Validation results of the weights that were kept; pairs are 95 % intervals."""
     software: dict[str, str]
     """Versions of everything that took part in the training."""
+    about: dict[str, str] = field(default_factory=dict)
+    """Statements for people, from the settings of the training: data, licence, use, limits."""
     format_version: int = MODEL_VERSION
     """Format of this card."""
 

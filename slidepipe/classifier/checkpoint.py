@@ -20,7 +20,7 @@ from torch import nn
 from slidepipe.classifier.card import WEIGHTS_NAME, ForeignCard, ModelCard, read_card, write_card
 from slidepipe.classifier.devices import choose_device
 from slidepipe.classifier.foreign_pass import ForeignPass, load_foreign_pass
-from slidepipe.classifier.networks import build_network
+from slidepipe.classifier.networks import build_network, plain_network
 from slidepipe.classifier.passes import PatchPass, fold_normalisation, run_pass
 from slidepipe.classifier.settings import DeviceName
 from slidepipe.errors import ModelError
@@ -144,7 +144,7 @@ def load_model(
             f"the weights in {folder} are not those of its card: SHA-256 {digest[:12]}, the card says "
             f"{card.weights_sha256[:12]}: a file was changed or a download is broken, fetch or train the model again"
         )
-    network = build_network(card.architecture)
+    network = build_network(card.architecture, card.patch_px)
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -152,7 +152,7 @@ def load_model(
             f"the weights in {folder} do not fit the network {card.architecture!r}: {error}"
         ) from error
     where = choose_device(device)
-    patch_pass = PatchPass(fold_normalisation(network.eval()), card.mean, card.std)
+    patch_pass = PatchPass(fold_normalisation(plain_network(network.eval())), card.mean, card.std)
     patch_pass.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(card, patch_pass, where)
 

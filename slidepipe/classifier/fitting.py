@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -22,6 +22,8 @@ from slidepipe.classifier.networks import (
     normalise,
     unit_pixels,
 )
+from slidepipe.classifier.optimiser import Muon
+from slidepipe.classifier.patch_metrics import PatchMetrics, measure_patches
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.errors import ModelError
 from slidepipe.geometry import ceil_div
@@ -47,6 +49,9 @@ class Fit:
     """A network being trained and what changes it."""
 
     network: nn.Module
+    """What is trained."""
+    average: nn.Module
+    """Moving average of its weights, which is validated and kept; the network itself if nothing is averaged."""
     device: torch.device
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
@@ -68,20 +73,35 @@ def start_fit(settings: TrainSettings, device: torch.device) -> Fit:
     Fit
         Weights come from Torch's global random state.
     """
-    network = build_network(settings.architecture)
+    network = build_network(settings.architecture, settings.patches.patch_px)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weights = [weight for weight in network.parameters() if weight.ndim > 1]
-    others = [weight for weight in network.parameters() if weight.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": weights, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
     steps = settings.epochs * ceil_div(settings.patches_per_epoch, settings.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
-    return Fit(network, device, optimiser, schedule, settings)
+    optimiser = _optimiser(network, settings)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        settings.learning_rate,
+        steps,
+        pct_start=settings.warm_up,
+        cycle_momentum=settings.optimiser == "adamw",
+    )
+    average = copy.deepcopy(network) if settings.weight_averaging else network
+    return Fit(network, average, device, optimiser, schedule, settings)
+
+
+def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    parameters = list(network.parameters())
+    if settings.optimiser == "muon":
+        # Kernels of convolutions; the last layer, which is linear, follows Adam as Jordan et al. advise.
+        kernels = [weight for weight in parameters if weight.ndim > 2]
+        others = [weight for weight in parameters if weight.ndim <= 2]
+        return Muon(kernels, others, settings.learning_rate, settings.weight_decay)
+    weights = [weight for weight in parameters if weight.ndim > 1]
+    others = [weight for weight in parameters if weight.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
 
 
 def train_epoch(fit: Fit, patches: LabelledPatches, epoch: int, progress: Progress | None) -> float:
@@ -124,6 +144,7 @@ def train_epoch(fit: Fit, patches: LabelledPatches, epoch: int, progress: Progre
         torch.autograd.backward(loss)
         fit.optimiser.step()
         fit.schedule.step()
+        _average(fit)
         total += loss.item() * len(batch)
         seen += len(batch)
         if not np.isfinite(total):
@@ -145,30 +166,45 @@ def train_epoch(fit: Fit, patches: LabelledPatches, epoch: int, progress: Progre
     return total / seen
 
 
-def validate(fit: Fit, patches: LabelledPatches) -> tuple[float, float]:
+def _average(fit: Fit) -> None:
+    if fit.average is fit.network:
+        return
+    # The average over the steps so far, until there are enough of them for the decay that is wanted.
+    step = fit.schedule.last_epoch
+    decay = min(fit.settings.weight_averaging, (1 + step) / (10 + step))
+    with torch.no_grad():
+        pairs = zip(fit.average.state_dict().values(), fit.network.state_dict().values(), strict=True)
+        for kept, now in pairs:
+            if kept.dtype.is_floating_point:
+                kept.lerp_(now, 1 - decay)
+            else:
+                kept.copy_(now)
+
+
+def validate(fit: Fit, patches: LabelledPatches) -> tuple[float, PatchMetrics]:
     """Measure the network on patches as they are.
 
     Parameters
     ----------
     fit
-        Its network is used in evaluation mode.
+        Its averaged network is used, in evaluation mode.
     patches
         Both classes.
 
     Returns
     -------
-    tuple of float
-        Mean cross-entropy, and area under the ROC curve.
+    tuple of float and PatchMetrics
+        Mean cross-entropy; area under the ROC curve and accuracy.
     """
-    fit.network.eval()
+    fit.average.eval()
     logits = []
     with torch.inference_mode():
         for batch in _slices(len(patches.is_tumour), fit.settings.batch_size):
             pixels = normalise(_to_device(fit, patches.pixels[batch]), DEFAULT_MEAN, DEFAULT_STD)
-            logits.append(fit.network(pixels).cpu())
+            logits.append(fit.average(pixels).cpu())
     logit = torch.cat(logits)
     loss = binary_cross_entropy_with_logits(logit, torch.from_numpy(patches.is_tumour).float())
-    return float(loss), float(roc_auc_score(patches.is_tumour, logit.numpy()))
+    return float(loss), measure_patches(patches.is_tumour, torch.sigmoid(logit.double()).numpy())
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

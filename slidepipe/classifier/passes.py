@@ -143,7 +143,8 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
     if not isinstance(network, PatchNetwork):
         return network
     folded = copy.deepcopy(network)
-    folded.trunk = fuse(folded.trunk)
+    trunk = fuse(folded.trunk)
+    folded.trunk = trunk if isinstance(trunk, nn.Sequential) else nn.Sequential(trunk)
     return folded.eval()
 
 

@@ -9,8 +9,8 @@ from annotated_types import Ge, Gt, Interval, Lt
 
 from slidepipe.errors import ConfigError
 
-Architecture = Literal["compact", "resnet18"]
-"""Names of the networks: our own small one, and torchvision's ResNet-18."""
+Architecture = Literal["compact", "resnet18", "symmetric"]
+"""Names of the networks: our own small ones, plain and symmetric, and torchvision's ResNet-18."""
 
 TIMM_PREFIX = "timm/"
 """What the names of networks of timm begin with here."""
@@ -24,14 +24,15 @@ LabelRule = Literal["centre", "fraction"]
 InferenceMode = Literal["auto", "patch", "dense"]
 """How a network is taken over a slide, see `InferenceSettings.mode`."""
 
-TRUNK_STRIDE_PX: dict[str, int] = {"compact": 8, "resnet18": 32}
+TRUNK_STRIDE_PX: dict[str, int] = {"compact": 8, "resnet18": 32, "symmetric": 8}
 """Distance in pixels between neighbouring features of the trunk."""
 
-UNPADDED: frozenset[str] = frozenset({"compact"})
+UNPADDED: frozenset[str] = frozenset({"compact", "symmetric"})
 """Networks whose features have seen nothing but pixels: for them dense inference gives what patches give."""
 
-MIN_PATCH_PX: dict[str, int] = {"compact": 63, "resnet18": 32}
-"""Side of the smallest patch: the field of view of one feature of ``compact``, the trunk stride of ``resnet18``."""
+MIN_PATCH_PX: dict[str, int] = {"compact": 63, "resnet18": 32, "symmetric": 80}
+"""Side of the smallest patch: the view of one feature of ``compact`` and ``symmetric``, the trunk stride of
+``resnet18``."""
 
 
 def is_architecture(name: str) -> bool:
@@ -62,6 +63,8 @@ class PatchSettings:
     least `tumour_fraction` of its area is tumour. Under both, a patch is normal only if it holds no tumour at all."""
     tumour_fraction: Annotated[float, Interval(gt=0, le=1)] = 0.5
     """Least share of tumour, from 0 to 1, under the rule ``fraction``; not used under ``centre``."""
+    mpp: Annotated[float, Gt(0)] | None = None
+    """Side of a pixel in µm of patches that come from files, which do not record it; tile stores do."""
     positive_share: Annotated[float, Gt(0), Lt(1)] = 0.5
     """Share of tumour patches in an epoch. Half and half, whatever the rarity of tumour on slides."""
     near_tumour_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
@@ -78,7 +81,19 @@ class AugmentationSettings:
     """How training patches are varied. Colour factors are drawn evenly from 1 - value to 1 + value."""
 
     dihedral: bool = True
-    """Whether patches are turned and mirrored into one of their eight orientations, exactly, pixel by pixel."""
+    """Whether patches are turned and mirrored into one of their eight orientations, exactly, pixel by pixel. Of no
+    use to ``symmetric``, which sees all eight alike."""
+    rotation: bool = False
+    """Whether patches are rotated about their centre by any angle, which interpolates between pixels. What comes from
+    beyond the patch is mirrored in."""
+    zoom: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Largest zoom in or out: 0.1 draws from 1 / 1.1 to 1.1."""
+    moved_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Share of the patches that `rotation` and `zoom` are for. They blur a little; the rest stays as sharp as the
+    patches of a slide."""
+    shift_px: Annotated[int, Ge(0)] = 0
+    """Largest shift along x and along y in whole pixels. Patches from tile stores are shifted when they are cut;
+    this is for patches from files."""
     brightness: Annotated[float, Interval(ge=0, le=1)] = 64 / 255
     """Brightness, as in Liu et al. 2017."""
     contrast: Annotated[float, Interval(ge=0, le=1)] = 0.25
@@ -90,6 +105,8 @@ class AugmentationSettings:
     stain: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Strength of haematoxylin, eosin and residue, each by its own factor (Tellez et al. 2019, who use 0.05 to 0.2).
     Off by default: the colour jitter above varies the stain as well."""
+    stain_shift: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Largest amount added to or taken from each stain, in units of its colour vector, as Tellez et al. do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +114,9 @@ class TrainSettings:
     """How a network is trained."""
 
     architecture: Architecture | str = "compact"
-    """``compact``: 0.36 million weights, fast on a CPU. ``resnet18``: 11 million. ``timm/NAME``: a network of timm
-    (extra ``timm``), from random weights, which works in patch mode only."""
+    """``compact``: 0.36 million weights, fast on a CPU. ``symmetric``: 0.1 million learned weights shared by the eight
+    orientations, as fast, better from few patches. ``resnet18``: 11 million. ``timm/NAME``: a network of timm (extra
+    ``timm``), from random weights, which works in patch mode only."""
     patches: PatchSettings = field(default_factory=PatchSettings)
     """Which patches."""
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -112,13 +130,24 @@ class TrainSettings:
     epochs: Annotated[int, Ge(1)] = 20
     """Most epochs."""
     patience: Annotated[int, Ge(1)] = 6
-    """Epochs without a better validation AUC after which training stops."""
+    """Epochs without a better validation AUC after which training stops, if the best epoch is kept."""
     batch_size: Annotated[int, Ge(2)] = 64
     """Patches per step of the optimiser, at most; batches of an epoch are equal to within one patch."""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """``adamw`` (Loshchilov and Hutter 2019), or ``muon`` (Jordan et al. 2024) for the kernels of convolutions and Adam
+    for all else, which learns as much in fewer steps."""
     learning_rate: Annotated[float, Gt(0)] = 2e-3
-    """Peak of the one-cycle schedule (Smith and Topin 2018) that AdamW follows over all epochs."""
+    """Peak of the one-cycle schedule (Smith and Topin 2018) that the optimiser follows over all epochs."""
+    warm_up: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """Share of all steps over which the learning rate rises to its peak; then it falls to zero along a cosine."""
     weight_decay: Annotated[float, Ge(0)] = 0.01
-    """AdamW's decay of convolution and linear weights; normalisation and biases have none."""
+    """Decay of convolution and linear weights (of kernels alone under ``muon``); normalisation and biases have none."""
+    weight_averaging: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Decay per step of a moving average of the weights, which is validated and kept in place of the last step's
+    (Polyak and Juditsky 1992). 0.999 averages over about a thousand steps, faster at the start; 0 does not average."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights become the model. ``best`` has the best validation AUC, which is then a little too good;
+    ``last`` leaves the validation patches out of the choice, and trains for all epochs."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """0.1 trains towards 0.05 and 0.95, for outlines that are not exact."""
     seed: Annotated[int, Ge(0)] = 0
@@ -127,6 +156,13 @@ class TrainSettings:
     """CPU threads for Torch; None keeps Torch's own choice, which is one inside a Dask worker."""
     device: DeviceName = "auto"
     """Where to compute."""
+    files: str | None = None
+    """Folder or zip file of patches to train on, in place of the slides of the study; see
+    `slidepipe.classifier.patch_files` for its layout."""
+    validation_files: str | None = None
+    """Folder or zip file of patches to validate on; needed with `files`."""
+    about: dict[str, str] = field(default_factory=dict)
+    """Statements for people that are copied to the model's card, such as data, licence, use and limits."""
 
     def __post_init__(self) -> None:
         if not is_architecture(self.architecture):
@@ -139,6 +175,10 @@ class TrainSettings:
             raise ConfigError(
                 f"train: patches of {self.patches.patch_px} px are too small for {self.architecture!r}, which needs "
                 f"{least} px or more"
+            )
+        if self.architecture == "symmetric" and self.patches.patch_px % 8:
+            raise ConfigError(
+                f"train: 'symmetric' takes patches whose side is a multiple of 8 px, not {self.patches.patch_px}"
             )
         if self.patches_per_epoch < self.batch_size:
             raise ConfigError(
@@ -156,8 +196,9 @@ class InferenceSettings:
     run itself trains."""
     mode: InferenceMode = "auto"
     """``patch``: every patch by itself, at any stride. ``dense``: the network's trunk once over an area, its head at
-    every cell; the stride must be a multiple of the trunk's (8 px for ``compact``, 32 px for ``resnet18``). The same
-    probabilities, to 1e-5, several times faster, for ``compact``; for ``resnet18``, which pads, another predictor.
+    every cell; the stride must be a multiple of the trunk's (8 px for ``compact`` and ``symmetric``, 32 px for
+    ``resnet18``). The same probabilities, to 1e-5, several times faster, for the first two; for ``resnet18``, which
+    pads, another predictor.
     ``auto``: dense where that gives the same probabilities and the stride is at most half a patch, else patch."""
     batch_size: Annotated[int, Ge(1)] = 64
     """Patches per forward pass; in dense mode as many pixels, one area at least. Every batch is filled up to this size,

@@ -42,7 +42,7 @@ set_option = click.option(
 model_option = click.option(
     "--model",
     metavar="DIR|builtin",
-    help="Another model than the run's own: its folder, or the one that comes with slidepipe.",
+    help="Another model than the run's own: its folder or URL, or the one that comes with slidepipe.",
 )
 slides_option = click.option(
     "--slide",

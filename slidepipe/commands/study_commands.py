@@ -159,11 +159,49 @@ def study_to_tile(
 
 
 @command
-@run_option
+@click.argument("config", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Train on the slides of a run.",
+)
+@click.option(
+    "--patches", type=click.Path(exists=True), help="Train on patches: a folder or zip file, by class."
+)
+@click.option("--validation", type=click.Path(exists=True), help="Other patches, for validation.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the model goes.")
 @set_option
-def train(run_folder: Path, overrides: Sequence[str]) -> bool:
-    """Train the patch classifier on the training slides."""
-    return run_stage("train", run_folder, overrides)
+def train(
+    config: Path | None,
+    run_folder: Path | None,
+    patches: str | None,
+    validation: str | None,
+    out: Path | None,
+    overrides: Sequence[str],
+) -> bool:
+    """Train the patch classifier.
+
+    On the training slides of a run (--run DIR), or on patches in folders or zip files called 0 and 1, or normal and
+    tumor (--patches, --validation and --out), as section train of a CONFIG says.
+    """
+    if run_folder is not None:
+        if config or patches or validation or out:
+            raise click.UsageError(
+                "--run has its own configuration and slides: give nothing beside it but --set"
+            )
+        return run_stage("train", run_folder, overrides)
+    if patches is None or validation is None or out is None:
+        raise click.UsageError("give --run DIR, or --patches, --validation and --out")
+    import json
+
+    from slidepipe.config import load_config
+    from slidepipe.runs.training import train_model
+
+    files = [f"train.files={json.dumps(patches)}", f"train.validation_files={json.dumps(validation)}"]
+    train_model(load_config(config, [*overrides, *files]).train, out, console())
+    return False
 
 
 @command

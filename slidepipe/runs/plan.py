@@ -29,7 +29,7 @@ from slidepipe.storage.locations import is_url, location
 from slidepipe.tiles.tiling import TileJob
 from slidepipe.tiles.tissue_csv import TissueRow, read_tissue_table, write_tissue_table
 
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 """Part of the token of a trained model: raised whenever the same settings come to give other weights."""
 
 _LOOK_TIMEOUT_S = 120.0
@@ -37,7 +37,9 @@ _LOOK_TIMEOUT_S = 120.0
 _LOOKERS = 8
 """Slides that are fingerprinted at the same time: network file systems answer late, but many at once."""
 _SLIDE_STAGES = (TILE.name, HEATMAP.name, LESIONS.name, EXPORT.name)
-_WHERE_AND_HOW_FAST = {"device", "threads", "readers", "trust_model", "model", "stage_dir"}
+_WHERE_AND_HOW_FAST = {
+    "device", "threads", "readers", "trust_model", "model", "stage_dir", "files", "validation_files",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def train_token(study: Study, slides: Sequence[CohortSlide], rounds: Sequence[st
     slides
         Training slides whose tiles are there.
     rounds
-        Fingerprints of the hard negatives that were mined.
+        Fingerprints of the hard negatives that were mined; of the patch files, where those are trained on.
 
     Returns
     -------

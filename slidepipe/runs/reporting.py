@@ -175,6 +175,8 @@ def _provenance(study: Study) -> dict[str, object]:
     settings = asdict(study.config)
     settings.pop("slides")  # paths name people and places
     settings["inference"].pop("model")
+    for key in ("files", "validation_files"):
+        settings["train"].pop(key)
     parts: dict[str, object] = {"software": software_versions(), "settings": settings}
     heatmaps = done_tokens(study, HEATMAP.name)
     if heatmaps:

@@ -1,4 +1,4 @@
-"""The stage ``train``: the patch classifier of the run, from the training slides whose tiles are there.
+"""The stage ``train``: the patch classifier of the run, from the training slides with tiles or from files of patches.
 
 It runs where the command was given, or on a worker, if the study names workers for it.
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from slidepipe.classifier.card import CARD_NAME, WEIGHTS_NAME
+from slidepipe.classifier.patch_training import fingerprint_sources, train_on_patches
 from slidepipe.classifier.points import TrainingSlide
+from slidepipe.classifier.settings import TrainSettings
 from slidepipe.classifier.training import train_classifier
+from slidepipe.classifier.training_loop import HISTORY_NAME
 from slidepipe.provenance import fingerprint
 from slidepipe.runs.dask_executor import tell_client
 from slidepipe.runs.folder import RunFolder
@@ -45,9 +50,14 @@ def run_training(study: Study, console: Console, workers: StageWorkers) -> list[
         Empty if the model is there.
     """
     tiles = done_tokens(study, TILE.name)
-    slides = [slide for slide in study.slides if slide.source.slide_id in tiles and _is_taught(slide)]
-    rounds = read_rounds(study)
-
+    slides: list[CohortSlide] = []
+    rounds: Sequence[MiningRound] = ()
+    if study.config.train.files is None:
+        slides = [slide for slide in study.slides if slide.source.slide_id in tiles and _is_taught(slide)]
+        rounds = read_rounds(study)
+        beside_slides = [fingerprint(each) for each in rounds]
+    else:
+        beside_slides = fingerprint_sources(study.config.train)
     tell = _Teller(console)
 
     def work() -> Mapping[str, Any]:
@@ -58,8 +68,8 @@ def run_training(study: Study, console: Console, workers: StageWorkers) -> list[
         there = replace(study, folder=RunFolder(study.folder.root.absolute()))
         return workers.call("train", tell, _train, there, slides, rounds, tell_client)
 
-    outputs = tuple(study.folder.model / name for name in ("model.safetensors", "model.json", "training.csv"))
-    token = train_token(study, slides, [fingerprint(each) for each in rounds])
+    outputs = tuple(study.folder.model / name for name in (WEIGHTS_NAME, CARD_NAME, HISTORY_NAME))
+    token = train_token(study, slides, beside_slides)
     step = CohortStep("train", token, work, outputs)
     return run_step(study, step, on_worker if workers.has_own("train") else attempt)
 
@@ -70,9 +80,32 @@ def _train(
     rounds: Sequence[MiningRound],
     tell: Callable[[Mapping[str, Any]], None],
 ) -> Mapping[str, Any]:
+    if study.config.train.files is not None:
+        return train_on_patches(study.config.train, study.folder.model, tell)
     material = [_training_slide(study, slide, rounds) for slide in slides]
     facts = [each.facts() for each in rounds]
     return train_classifier(material, study.config.train, study.folder.model, tell, facts)
+
+
+def train_model(settings: TrainSettings, folder: Path, console: Console) -> None:
+    """Train on patches from files, outside of any run.
+
+    Parameters
+    ----------
+    settings
+        How, and on which patches.
+    folder
+        Receives the model.
+    console
+        Where epochs and the result are told.
+    """
+    summary = train_on_patches(settings, folder, _Teller(console))
+    metrics = summary["metrics"]
+    low, high = metrics["validation_auc_interval"]
+    console.print(
+        f"wrote {folder}: validation AUC {metrics['validation_auc']:.4f} ({low:.4f} to {high:.4f}), weights "
+        f"{summary['weights_sha256'][:12]}"
+    )
 
 
 def _is_taught(slide: CohortSlide) -> bool:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,6 +53,57 @@ def test_the_same_seed_varies_in_the_same_way() -> None:
     first = augment(pixels, settings)
     torch.manual_seed(5)
     assert torch.equal(augment(pixels, settings), first)
+
+
+def test_a_shift_alone_moves_pixels_and_makes_no_new_ones() -> None:
+    pixels = torch.randint(256, (1, 3, 16, 16)).repeat(8, 1, 1, 1) / 255
+    shifted = augment(pixels, replace(NONE, shift_px=2))
+    found = set()
+    for patch in shifted:
+        for x in range(-2, 3):
+            for y in range(-2, 3):
+                moved = pixels[0].roll((-y, -x), dims=(1, 2))[:, 2:-2, 2:-2]
+                if torch.allclose(patch[:, 2:-2, 2:-2], moved, atol=1e-5):
+                    found.add((x, y))
+    assert 3 <= len(found) <= 8
+    torch.testing.assert_close(shifted * 255, (shifted * 255).round(), rtol=0, atol=1e-2)
+
+
+def test_rotation_and_zoom_keep_the_centre_where_it_is() -> None:
+    pixels = torch.zeros(6, 3, 33, 33)
+    pixels[:, :, 15:18, 15:18] = 1
+    moved = augment(pixels, replace(NONE, rotation=True, zoom=0.2))
+    assert (moved[:, :, 16, 16] > 0.9).all()
+    assert (moved[:, :, :8].amax(dim=(1, 2, 3)) == 0).all()
+    assert len({tuple(patch.flatten().tolist()) for patch in moved}) == 6
+
+
+def test_brightness_alone_multiplies_each_patch_by_one_factor() -> None:
+    pixels = torch.rand(5, 3, 8, 8) * 0.5
+    factors = (augment(pixels, replace(NONE, brightness=0.5)) / pixels).flatten(1)
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors))
+    assert 0.5 <= factors.min() < factors.max() <= 1.5
+
+
+def test_contrast_keeps_the_mean_grey_and_saturation_the_grey_of_each_pixel() -> None:
+    pixels = 0.4 + 0.1 * torch.rand(5, 3, 8, 8)
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    grey = (pixels * luma).sum(dim=1)
+    contrast = (augment(pixels, replace(NONE, contrast=0.5)) * luma).sum(dim=1)
+    torch.testing.assert_close(contrast.mean(dim=(1, 2)), grey.mean(dim=(1, 2)))
+    saturation = (augment(pixels, replace(NONE, saturation=0.5)) * luma).sum(dim=1)
+    torch.testing.assert_close(saturation, grey)
+
+
+def test_hue_leaves_grey_as_it_is() -> None:
+    grey = torch.rand(4, 1, 8, 8).expand(4, 3, 8, 8)
+    torch.testing.assert_close(augment(grey, replace(NONE, hue=0.5)), grey)
+
+
+def test_a_shift_of_the_stain_also_stains_white() -> None:
+    stained = augment(torch.ones(6, 3, 4, 4), replace(NONE, stain_shift=0.2))
+    assert stained.std(dim=0).max() > 0.01
+    assert stained.max() <= 1
 
 
 def test_white_stays_white_whatever_the_stain() -> None:

@@ -28,6 +28,18 @@ def test_any_patch_from_the_smallest_on_gives_one_logit(architecture: str, extra
     assert logits.shape == (3,)
 
 
+@pytest.mark.parametrize("side", [80, 88, 96, 128])
+def test_the_symmetric_network_takes_patches_of_a_multiple_of_8_px(side: int) -> None:
+    with torch.inference_mode():
+        assert build_network("symmetric", side).eval()(torch.zeros(3, 3, side, side)).shape == (3,)
+
+
+@pytest.mark.parametrize("side", [72, 100])
+def test_the_symmetric_network_refuses_other_sizes(side: int) -> None:
+    with pytest.raises(ModelError, match=f"80, 88, 96 ... px, not {side}"):
+        build_network("symmetric", side)
+
+
 def test_the_smallest_patch_of_compact_is_the_view_of_one_feature(compact: torch.nn.Module) -> None:
     side = MIN_PATCH_PX["compact"]
     pixels = torch.rand(1, 3, side, side, requires_grad=True)
@@ -76,12 +88,13 @@ def test_resnet18_has_the_trunk_of_torchvision() -> None:
         ours = build_network("resnet18").eval()
         torch.manual_seed(2)
         theirs = resnet18(weights=None).eval()
-        theirs.fc = ours.head
+        theirs.fc = torch.nn.Linear(512, 1)
+        theirs.fc.load_state_dict(ours.head.state_dict())
         torch.testing.assert_close(ours(pixels), theirs(pixels)[:, 0])
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ModelError, match="compact, resnet18"):
+    with pytest.raises(ModelError, match="compact, resnet18, symmetric"):
         build_network("vgg")
 
 

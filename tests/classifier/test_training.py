@@ -12,7 +12,8 @@ from slidepipe.classifier.card import read_card
 from slidepipe.classifier.checkpoint import load_model
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.settings import PatchSettings, TrainSettings
-from slidepipe.classifier.training import HISTORY_NAME, train_classifier
+from slidepipe.classifier.training import train_classifier
+from slidepipe.classifier.training_loop import HISTORY_NAME
 from slidepipe.errors import ModelError
 
 SETTINGS = TrainSettings(
