@@ -1,6 +1,5 @@
 """A whole small run on a real SLURM, from submitting jobs to the same bytes as on one worker."""
 
-import shutil
 import subprocess
 import sys
 import time
@@ -28,10 +27,8 @@ _JOB = ClusterSettings(
 
 
 @pytest.fixture
-def slurm() -> Iterator[None]:
-    """SLURM on this machine; its jobs of this test are cancelled in the end."""
-    if shutil.which("sinfo") is None or subprocess.run(["sinfo", "-h"], capture_output=True).returncode:
-        pytest.skip("SLURM is not there: `sinfo` does not answer")
+def slurm_jobs(slurm: None) -> Iterator[None]:
+    """Jobs of this test are cancelled in the end."""
     before = jobs()
     yield
     subprocess.run(["scancel", *(jobs() - before)], check=False, capture_output=True)
@@ -45,7 +42,7 @@ def jobs() -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("slurm_jobs")
 def test_a_whole_run_on_slurm_gives_the_bytes_of_one_process(
     finished: Study, quick_config: StudyConfig, tmp_path: Path
 ):
@@ -66,7 +63,7 @@ def test_a_whole_run_on_slurm_gives_the_bytes_of_one_process(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("slurm_jobs")
 def test_a_job_that_is_lost_is_replaced_and_its_task_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -85,7 +82,7 @@ def test_a_job_that_is_lost_is_replaced_and_its_task_done_again(
     assert not jobs()
 
 
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("slurm_jobs")
 def test_a_job_that_slurm_does_not_take_is_told_with_its_reason():
     settings = replace(_JOB, queue="no-such-partition")
     with (
