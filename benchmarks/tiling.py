@@ -1,13 +1,14 @@
 """How fast a slide is cut into its tile store, beside what the disk and libjpeg-turbo can do at best.
 
-    python benchmarks/tiling.py CMU-1-Small-Region.svs --out benchmarks/results/tiling.md
+    python benchmarks/tiling.py CMU-1-Small-Region.svs --peers ENVIRONMENTS --out benchmarks/results/tiling.md
 
 A slide is made first, 40,000 × 40,000 px by default (``--size``, ``--gigapixel``): real H&E texture, laid out in
 mirrored copies within round pieces of tissue, on glass; JPEG of quality 80 in tiles of 512 px. Then every method runs
 in a process of its own, once per round, the methods by turns; the table shows medians. The slide is in the cache of the
 system, and nothing of an earlier method waits to be written; what slidepipe writes, and the plain copy beside it, is
 flushed to the disk before the clock stops. Rates count pixels of the tiles with tissue. Planning (finding the tissue,
-comparing readers) is a row of its own and not part of the rates.
+comparing readers) is a row of its own and not part of the rates. With ``--peers``, other tools cut the same slide, each
+in an environment that is made in that folder (`tiling_peers`); ``--chart`` draws the rates.
 """
 
 from __future__ import annotations
@@ -23,18 +24,23 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import dask.array as da
 import imagecodecs
 import numpy as np
 import openslide
 import tifffile
 import tiffslide
+import zarr
+from distributed import Client, LocalCluster
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from tiling_peers import PEERS, Peer, PeerOutcome, prepare, run
 
 from slidepipe.provenance import software_versions
 from slidepipe.slides.opening import fingerprint_slide
@@ -52,6 +58,10 @@ COARSE = (8, 32)
 N_PIECES, PIECE_SHARE = 9, 0.11
 PIECE_BYTES = 8 * 2**20
 MOST_OPENSLIDE_TILES = 400
+DASK_TILES = 16
+"""Side of the square that Dask stores, in tiles."""
+SLOW_PEER_S = 60
+"""A tool that takes longer is measured once."""
 Places = list[tuple[int, int]]
 
 
@@ -113,7 +123,9 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where slide and stores are written; temporary if left out"
     )
+    parser.add_argument("--peers", type=Path, help="folder for the environments of other tools, kept there")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--chart", type=Path, help="picture to draw, such as tiling.svg")
     arguments = parser.parse_args()
     size = 100_000 if arguments.gigapixel else arguments.size
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -123,12 +135,19 @@ def main() -> None:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             pool.submit(make_slide, arguments.texture, slide, size).result()
         places = tissue_places(slide, folder)
-        outcomes = measure(Task(str(slide), str(folder), places), arguments.rounds)
+        task = Task(str(slide), str(folder), places)
+        refused = install(arguments.peers) if arguments.peers else []
+        ready = [peer for peer in PEERS if peer.name not in {each.name for each in refused}]
+        peers = Peers(arguments.peers, ready) if arguments.peers else None
+        outcomes, found = measure(task, arguments.rounds, peers)
         head = describe(slide, size, len(places), arguments.rounds)
-    text = "\n".join(["# Tiling", "", *head, "", *table(outcomes), "", *ratios(outcomes), ""])
+    compared = [*table(outcomes), "", *peer_table([*found, *refused]), "", *ratios(outcomes, found)]
+    text = "\n".join(["# Tiling", "", *head, "", *compared, ""])
     print(text)
     if arguments.out:
         write_text(arguments.out, text)
+    if arguments.chart:
+        draw_chart(arguments.chart, outcomes, found)
 
 
 # ---- the slide ----
@@ -215,7 +234,7 @@ def make_job(slide: str, folder: str, name: str, settings: TileSettings) -> Tile
 
 def tissue_places(slide: Path, folder: Path) -> Places:
     """Find the tiles with tissue, and leave a copied store behind for the rows that need its bytes."""
-    job = make_job(str(slide), str(folder), "reference", TileSettings(mode="copy"))
+    job = make_job(str(slide), str(folder), "bytes", TileSettings(mode="copy"))
     for block in begin_tiling(job):
         tile_block(job, block)
     finish_tiling(job)
@@ -278,16 +297,14 @@ def with_workers(outcome: Outcome, pool: ProcessPoolExecutor, cpu_seconds: float
     return replace(outcome, cpu_seconds=outcome.cpu_seconds + cpu_seconds, peak_mb=peak)
 
 
-def shards_of_reference(task: Task) -> list[Path]:
+def shards_of_bytes(task: Task) -> list[Path]:
     """Name the shards of the copied store that `tissue_places` leaves behind."""
-    return sorted(
-        file for file in Path(task.folder, "reference.zarr", PIXELS, "c").rglob("*") if file.is_file()
-    )
+    return sorted(file for file in Path(task.folder, "bytes.zarr", PIXELS, "c").rglob("*") if file.is_file())
 
 
 def plain_copy(task: Task) -> Outcome:
     """Read the bytes of the copied store and write them again, flushed."""
-    shards = shards_of_reference(task)
+    shards = shards_of_bytes(task)
     target = Path(task.folder, "plain.bin")
     clock = Clock()
     with target.open("wb", buffering=0) as output:
@@ -302,6 +319,11 @@ def plain_copy(task: Task) -> Outcome:
 def copy(task: Task) -> Outcome:
     """Copy compressed tiles."""
     return fill_store(task, "copy", TileSettings(mode="copy"))
+
+
+def refer(task: Task) -> Outcome:
+    """Point to the tiles, which reads and checks each of them."""
+    return fill_store(task, "reference", TileSettings(mode="reference"))
 
 
 def encode_jpeg(task: Task) -> Outcome:
@@ -331,7 +353,7 @@ def plan(task: Task) -> Outcome:
 def run_again(task: Task) -> Outcome:
     """Ask for a slide that is finished, its fingerprint included."""
     clock = Clock()
-    job = make_job(task.slide, task.folder, "reference", TileSettings(mode="copy"))
+    job = make_job(task.slide, task.folder, "bytes", TileSettings(mode="copy"))
     for block in begin_tiling(job):  # none
         tile_block(job, block)
     finish_tiling(job)
@@ -436,11 +458,50 @@ def save_tile(folder: str, place: tuple[int, int]) -> float:
     return time.process_time() - start
 
 
+def openslide_dask(task: Task) -> Outcome:
+    """Do what most Dask users do: OpenSlide regions as a Dask array, stored as Zarr shards in zstd by two workers."""
+    row, column = np.median(np.array(task.places), axis=0).astype(int).tolist()
+    top, left = (max(0, (middle - DASK_TILES // 2) * TILE_PX) for middle in (row, column))
+    side, block = DASK_TILES * TILE_PX, DASK_TILES * TILE_PX // 2
+    path = Path(task.folder, "dask.zarr")
+    shutil.rmtree(path, ignore_errors=True)
+    target = zarr.create_array(
+        path, shape=(side, side, 3), chunks=(TILE_PX, TILE_PX, 3), shards=(block, block, 3), dtype="uint8",
+        compressors=zarr.codecs.ZstdCodec(level=1),
+    )  # fmt: skip
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        client.run(warm_up, task.slide)
+        region = da.map_blocks(
+            read_for_dask, task.slide, (top, left), dtype="uint8", chunks=((block,) * 2, (block,) * 2, (3,))
+        )
+        clock = Clock()
+        da.store(region, target, lock=False)
+        outcome = clock.stop(DASK_TILES**2)
+    files = [file for file in path.rglob("*") if file.is_file()]
+    return replace(outcome, n_bytes=sum(file.stat().st_size for file in files), n_files=len(files))
+
+
+def warm_up(slide: str) -> None:
+    """Import everything and read the slide's header before the clock runs."""
+    openslide.OpenSlide(slide).close()
+
+
+def read_for_dask(
+    slide: str, corner: tuple[int, int], block_info: dict[None, dict[str, list[tuple[int, int]]]]
+) -> NDArray[np.uint8]:
+    """Read one block of the Dask array."""
+    (top, bottom), (left, right), _ = block_info[None]["array-location"]
+    with openslide.OpenSlide(slide) as opened:
+        image = opened.read_region((corner[1] + left, corner[0] + top), 0, (right - left, bottom - top))
+        return np.asarray(image.convert("RGB"))
+
+
 METHODS: dict[str, Callable[[Task], Outcome]] = {
     "limit: read and write the same bytes, 8 MiB pieces": plain_copy,
     "limit: libjpeg-turbo decodes": decode_only,
     "limit: libjpeg-turbo decodes and encodes": decode_and_encode_only,
     "**slidepipe, copy**": copy,
+    "**slidepipe, reference**": refer,
     "**slidepipe, encode jpeg**": encode_jpeg,
     "**slidepipe, encode jpeg, 2 workers**": encode_jpeg_twice,
     "**slidepipe, encode zstd**": encode_zstd,
@@ -448,6 +509,7 @@ METHODS: dict[str, Callable[[Task], Outcome]] = {
     "OpenSlide, pixels only": read_openslide,
     "tiffslide, pixels only": read_tiffslide,
     "OpenSlide and Pillow, process pool, JPEG files": openslide_pool,
+    "OpenSlide and zstd-Zarr through Dask, 2 workers": openslide_dask,
     "slidepipe, planning": plan,
     "slidepipe, second run over a finished slide": run_again,
 }
@@ -456,13 +518,35 @@ METHODS: dict[str, Callable[[Task], Outcome]] = {
 # ---- measuring ----
 
 
-def measure(task: Task, rounds: int) -> dict[str, Outcome]:
+@dataclass(frozen=True)
+class Peers:
+    """Other tools that are installed."""
+
+    folder: Path
+    ready: Sequence[Peer]
+
+
+def install(folder: Path) -> list[PeerOutcome]:
+    """Make the environments of all other tools and return those that cannot be made."""
+    reasons = [(peer.name, prepare(peer, folder)) for peer in PEERS]
+    return [PeerOutcome(name, failure=reason) for name, reason in reasons if reason]
+
+
+def measure(task: Task, rounds: int, peers: Peers | None) -> tuple[dict[str, Outcome], list[PeerOutcome]]:
     """Run all methods by turns, each in a fresh process, and take medians."""
     found: dict[str, list[Outcome]] = {name: [] for name in METHODS}
+    by_peers: dict[str, list[PeerOutcome]] = {peer.name: [] for peer in peers.ready} if peers else {}
     for _ in range(rounds):
         for name in METHODS:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 found[name].append(pool.submit(run_method, name, task).result())
+        for peer in peers.ready if peers else ():
+            earlier = by_peers[peer.name]
+            if not earlier or not (earlier[0].failure or earlier[0].seconds > SLOW_PEER_S):
+                os.sync()
+                earlier.append(
+                    run(peer, peers.folder, task.slide, Path(task.folder), some(task.places), TILE_PX)
+                )
     medians = {}
     for name, outcomes in found.items():
         middle = {
@@ -470,12 +554,20 @@ def measure(task: Task, rounds: int) -> dict[str, Outcome]:
             for what in ("seconds", "cpu_seconds", "peak_mb")
         }
         medians[name] = replace(outcomes[0], **middle)
-    return medians
+    return medians, [median_of(each) for each in by_peers.values()]
+
+
+def median_of(outcomes: Sequence[PeerOutcome]) -> PeerOutcome:
+    """Take the median of the rounds of one tool, or its failure."""
+    failed = [each for each in outcomes if each.failure]
+    if failed:
+        return failed[0]
+    return replace(outcomes[0], seconds=statistics.median(each.seconds for each in outcomes))
 
 
 def run_method(name: str, task: Task) -> Outcome:
     """Run one method, with its input in the cache and nothing left to be written by the one before it."""
-    for path in (Path(task.slide), *shards_of_reference(task)):
+    for path in (Path(task.slide), *shards_of_bytes(task)):
         with path.open("rb", buffering=0) as file:
             while file.read(PIECE_BYTES):
                 pass
@@ -506,12 +598,49 @@ def table(outcomes: dict[str, Outcome]) -> list[str]:
     return lines
 
 
-def ratios(outcomes: dict[str, Outcome]) -> list[str]:
+def peer_table(peers: Sequence[PeerOutcome]) -> list[str]:
+    """Lay out what other tools did."""
+    if not peers:
+        return []
+    lines = ["| other tool | Mpx | s | Mpx/s |", "|---|---|---|---|"]
+    for each in peers:
+        numbers = f"{each.pixels / 1e6:,.0f} | {each.seconds:.1f} | {peer_rate(each):,.1f}"
+        lines.append(f"| {each.name} | {each.failure or numbers}{' | | ' if each.failure else ''} |")
+    return lines
+
+
+def peer_rate(outcome: PeerOutcome) -> float:
+    """Megapixels per second."""
+    return outcome.pixels / 1e6 / outcome.seconds
+
+
+def draw_chart(path: Path, outcomes: dict[str, Outcome], peers: Sequence[PeerOutcome]) -> None:
+    """Draw the rates of everything that reads a slide and keeps its tiles."""
+    keepers = (copy, encode_jpeg, encode_zstd, openslide_pool, openslide_dask)
+    rates = {name.strip("*"): rate(each) for name, each in outcomes.items() if METHODS[name] in keepers}
+    rates |= {each.name: peer_rate(each) for each in peers if not each.failure}
+    ordered = sorted(rates.items(), key=lambda item: item[1])
+    figure = Figure(figsize=(8, 0.34 * len(ordered) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    colours = ["#0072b2" if name.startswith("slidepipe") else "#999999" for name, _ in ordered]
+    bars = axes.barh([name for name, _ in ordered], [value for _, value in ordered], color=colours)
+    axes.bar_label(
+        bars, [f"{value:,.0f}" if value >= 10 else f"{value:.1f}" for _, value in ordered], padding=3
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("Mpx/s, logarithmic")
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def ratios(outcomes: dict[str, Outcome], peers: Sequence[PeerOutcome]) -> list[str]:
     """Compare rates with the targets."""
     by_method = {METHODS[name]: outcome for name, outcome in outcomes.items()}
     pairs: list[tuple[str, Callable[[Task], Outcome], Callable[[Task], Outcome], float]] = [
         ("copy / read and write of the same bytes", copy, plain_copy, 0.5),
         ("copy / OpenSlide and Pillow, process pool", copy, openslide_pool, 50),
+        ("copy / OpenSlide and zstd-Zarr through Dask", copy, openslide_dask, 50),
         ("TIFF reader / libjpeg-turbo decodes", read_fast, decode_only, 0.9),
         ("TIFF reader / OpenSlide", read_fast, read_openslide, 7),
         ("encode jpeg / libjpeg-turbo decodes and encodes", encode_jpeg, decode_and_encode_only, 0.6),
@@ -520,6 +649,9 @@ def ratios(outcomes: dict[str, Outcome]) -> list[str]:
     lines = ["| ratio of rates | measured | target |", "|---|---|---|"]
     for name, one, other, target in pairs:
         lines.append(f"| {name} | {rate(by_method[one]) / rate(by_method[other]):.2f} | {target:g} |")
+    for each in (each for each in peers if not each.failure):
+        target = "4" if each.name.startswith("wsic") else "50"
+        lines.append(f"| copy / {each.name} | {rate(by_method[copy]) / peer_rate(each):,.1f} | {target} |")
     same = by_method[read_fast].digest == by_method[read_openslide].digest
     lines.append(
         f"| pixels of the TIFF reader and OpenSlide | {'identical' if same else 'NOT identical'} | identical |"
