@@ -1,4 +1,4 @@
-"""Muon, an optimiser that needs fewer steps than AdamW: updates of kernels are made orthogonal first.
+"""Muon, an optimiser whose updates of kernels are made orthogonal first.
 
 After Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with the scale of Liu et al.,
 "Muon is scalable for LLM training" (2025), under which learning rates mean what they mean to AdamW.
