@@ -76,8 +76,10 @@ class _Running:
 
     group: int
     """Number of its first process and of its process group."""
-    server: subprocess.Popen[str]
+    server: subprocess.Popen[bytes]
     log: Path
+    code: int | None = None
+    """Exit code, once it was read."""
 
     def has_ended(self, within_s: float) -> bool:
         """Wait for the end, but not longer."""
@@ -88,10 +90,12 @@ class _Running:
     def exit_code(self) -> int:
         """Wait for the end; a run that hangs fails the test."""
         assert self.server.stdout is not None
-        if not self.has_ended(_LONGEST_S):
-            os.killpg(self.group, signal.SIGKILL)
-            pytest.fail(f"the run hangs:\n{self.log.read_text()[-3000:]}")
-        return int(self.server.stdout.readline())
+        if self.code is None:
+            if not self.has_ended(_LONGEST_S):
+                os.killpg(self.group, signal.SIGKILL)
+                pytest.fail(f"the run hangs:\n{self.log.read_text()[-3000:]}")
+            self.code = int(self.server.stdout.readline())
+        return self.code
 
     def kill_all(self) -> None:
         """Kill every process of the run at once, and wait until none is left."""
@@ -129,8 +133,9 @@ class _Runs:
             folder / "slides", DrawingSettings(train_normal=1, train_tumour=1, test=2, size_px=1536)
         )
         (folder / "study.yaml").write_text(_STUDY.format(slides=slides), encoding="utf-8")
+        # Unbuffered: a line that Python has read ahead is one that `select` does not see.
         self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
 
     def start(self, root: Path) -> _Running:
@@ -140,7 +145,7 @@ class _Runs:
         before = _written(root)
         log = root.with_suffix(".log")
         arguments = ["run", str(self.folder / "study.yaml"), "--run", str(root)]
-        print(json.dumps([arguments, str(log)]), file=self._server.stdin, flush=True)
+        self._server.stdin.write(json.dumps([arguments, str(log)]).encode() + b"\n")
         running = _Running(int(self._server.stdout.readline()), self._server, log)
         deadline = time.monotonic() + _LONGEST_S
         while _written(root) == before and not running.has_ended(0.01):
