@@ -39,6 +39,16 @@ def slurm() -> None:
         pytest.skip(f"SLURM has no node that takes jobs: {(nodes.stdout + nodes.stderr).strip()}")
 
 
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    """Give back what the command line sets for its process."""
+    logger = logging.getLogger("slidepipe")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of single tests."""
     parser.addoption(

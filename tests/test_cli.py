@@ -1,8 +1,6 @@
 """Commands do what their help says, and end with words and an exit code that scripts can rely on."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +12,6 @@ from slidepipe.classifier.checkpoint import save_model
 from slidepipe.classifier.networks import build_network
 from slidepipe.cli import main
 from slidepipe.heatmaps.store import open_heatmap
-
-
-@pytest.fixture(autouse=True)
-def logger_as_it_was() -> Iterator[None]:
-    """Give back what the command line sets for its process."""
-    logger = logging.getLogger("slidepipe")
-    level, handlers = logger.level, list(logger.handlers)
-    yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
-
 
 SERIAL = ("--set", "cluster.kind=serial")
 
