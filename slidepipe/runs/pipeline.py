@@ -16,7 +16,7 @@ from slidepipe.runs.evaluating import run_evaluation
 from slidepipe.runs.exporting import run_qupath_project, scanned_areas
 from slidepipe.runs.journal import COHORT, Entry
 from slidepipe.runs.mining import run_mining
-from slidepipe.runs.ownership import Ownership, own_run
+from slidepipe.runs.ownership import Ownership, own_run, share_run
 from slidepipe.runs.pending import refuse, still_to_do
 from slidepipe.runs.plan import (
     Unplanned,
@@ -95,7 +95,7 @@ def run_stages(
     failed: list[Entry] = []
     root, report = study.folder.root, options.performance_report
     with (
-        own_run(root) as ownership,
+        share_run(root) if study.chosen else own_run(root) as ownership,
         StageWorkers(study.config.cluster, study.folder, console, report) as workers,
     ):
         if ownership is not None:
