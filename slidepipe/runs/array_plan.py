@@ -43,6 +43,8 @@ class ArraySlide:
     """Most memory that took."""
     attempts: int
     """Times that this work was begun."""
+    source: str
+    """Fingerprint of the slide's file, in stages that read it."""
     blocks: tuple[int, ...]
     """Blocks to do; none where only the finish is left."""
 

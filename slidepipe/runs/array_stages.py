@@ -88,6 +88,7 @@ def _array_slide(entry: Entry, outcome: Outcome) -> ArraySlide:
         busy_s=entry.busy_s,
         peak_bytes=entry.peak_bytes,
         attempts=entry.attempts,
+        source=entry.source,
         blocks=tuple(outcome.value),
     )
 
@@ -117,6 +118,7 @@ def _begun(
             busy_s=round(outcome.seconds, 3),
             peak_bytes=outcome.peak_bytes,
             attempts=attempt_number(study.journal, stage, item),
+            source=item.source,
             failure=outcome.failure,
         )
         study.journal.write(entry)
@@ -252,6 +254,7 @@ def _last_entry(
         busy_s=round(slide.busy_s + sum(record.seconds for record in records) + outcome.seconds, 3),
         peak_bytes=max([slide.peak_bytes, outcome.peak_bytes, *(record.peak_bytes for record in records)]),
         attempts=slide.attempts,
+        source=slide.source,
         summary=outcome.value or {},
         failure=outcome.failure,
     )

@@ -47,7 +47,7 @@ def whole(study: Study, stage: SlideStage, sharing: Sharing) -> list[Entry]:
 def facts(study: Study, stage: str) -> dict[str, tuple[object, ...]]:
     """What the journal says of a stage, but for times and memory."""
     return {
-        entry.slide_id: (entry.state, entry.token, entry.attempts, entry.summary, entry.outputs)
+        entry.slide_id: (entry.state, entry.token, entry.attempts, entry.source, entry.summary, entry.outputs)
         for entry in study.journal.entries(stage)
     }
 
