@@ -136,7 +136,7 @@ def test_order_and_repetition_of_blocks_change_no_byte(make_job: MakeJob, tmp_pa
     assert _digests(straight.store) == _digests(shuffled.store)
 
 
-@pytest.mark.parametrize("mode", ["copy", "encode"])
+@pytest.mark.parametrize("mode", ["copy", "encode", "reference"])
 def test_workers_and_a_loop_write_the_same_bytes(make_job: MakeJob, tmp_path: Path, mode: str) -> None:
     loop = make_job(settings=TileSettings(mode=mode, shard_tiles=2))  # type: ignore[arg-type]
     _cut(loop)
