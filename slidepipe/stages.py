@@ -143,6 +143,8 @@ def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
         provenance = {
             "settings": asdict(job.settings),
             "mode": resolve_mode(job.inference.mode, card, grid.stride_px),
+            "test_time_augmentation": job.inference.test_time_augmentation,
+            "precision": job.inference.precision,
             "model": {
                 "architecture": card.architecture,
                 "patch_px": card.patch_px,

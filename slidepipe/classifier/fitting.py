@@ -24,6 +24,7 @@ from slidepipe.classifier.networks import (
 )
 from slidepipe.classifier.optimiser import Muon
 from slidepipe.classifier.patch_metrics import PatchMetrics, measure_patches
+from slidepipe.classifier.precision import computing_in, training_precision
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.errors import ModelError
 from slidepipe.geometry import ceil_div
@@ -56,6 +57,10 @@ class Fit:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     settings: TrainSettings
+    precision: torch.dtype
+    """Numbers that the network computes with; its weights are float32."""
+    scaler: torch.amp.GradScaler
+    """Keeps gradients in float16 from vanishing; does nothing for other numbers."""
 
 
 def start_fit(settings: TrainSettings, device: torch.device) -> Fit:
@@ -85,7 +90,9 @@ def start_fit(settings: TrainSettings, device: torch.device) -> Fit:
         cycle_momentum=settings.optimiser == "adamw",
     )
     average = copy.deepcopy(network) if settings.weight_averaging else network
-    return Fit(network, average, device, optimiser, schedule, settings)
+    precision = training_precision(settings.precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    return Fit(network, average, device, optimiser, schedule, settings, precision, scaler)
 
 
 def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -138,11 +145,13 @@ def train_epoch(fit: Fit, patches: LabelledPatches, epoch: int, progress: Progre
         pixels = augment(_to_device(fit, patches.pixels[batch]), settings.augmentation)
         target = torch.from_numpy(patches.is_tumour[batch]).float().to(fit.device)
         target = target * (1 - settings.label_smoothing) + settings.label_smoothing / 2
-        logits = fit.network(normalise(pixels, DEFAULT_MEAN, DEFAULT_STD))
-        loss = binary_cross_entropy_with_logits(logits, target)
+        with computing_in(fit.precision, fit.device):
+            logits = fit.network(normalise(pixels, DEFAULT_MEAN, DEFAULT_STD))
+        loss = binary_cross_entropy_with_logits(logits.float(), target)
         fit.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        fit.optimiser.step()
+        torch.autograd.backward(fit.scaler.scale(loss))
+        fit.scaler.step(fit.optimiser)
+        fit.scaler.update()
         fit.schedule.step()
         _average(fit)
         total += loss.item() * len(batch)
@@ -198,10 +207,10 @@ def validate(fit: Fit, patches: LabelledPatches) -> tuple[float, PatchMetrics]:
     """
     fit.average.eval()
     logits = []
-    with torch.inference_mode():
+    with torch.inference_mode(), computing_in(fit.precision, fit.device):
         for batch in _slices(len(patches.is_tumour), fit.settings.batch_size):
             pixels = normalise(_to_device(fit, patches.pixels[batch]), DEFAULT_MEAN, DEFAULT_STD)
-            logits.append(fit.average(pixels).cpu())
+            logits.append(fit.average(pixels).float().cpu())
     logit = torch.cat(logits)
     loss = binary_cross_entropy_with_logits(logit, torch.from_numpy(patches.is_tumour).float())
     return float(loss), measure_patches(patches.is_tumour, torch.sigmoid(logit.double()).numpy())

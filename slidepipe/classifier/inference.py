@@ -13,7 +13,6 @@ a margin, beyond which nothing reaches into a patch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,8 +23,8 @@ from numpy.typing import NDArray
 from slidepipe.classifier.card import ModelCard, check_pixel_size
 from slidepipe.classifier.checkpoint import Classifier
 from slidepipe.classifier.modes import pads, resolve_mode, trunk_stride
-from slidepipe.classifier.onnx_runtime import onnx_pass
-from slidepipe.classifier.passes import DensePass, PatchPass, pass_memory, run_pass
+from slidepipe.classifier.pass_running import pass_runner
+from slidepipe.classifier.passes import DensePass, PatchPass, pass_memory
 from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.errors import ModelError
 from slidepipe.geometry import ceil_div
@@ -86,7 +85,8 @@ def classify_cells(
     stride_px
         Side of a cell in stored pixels.
     settings
-        Mode and size of a batch; device and threads are those of `classifier` and its caller.
+        Mode, size of a batch, test-time augmentation, precision and runtime; device and threads are those of
+        `classifier` and its caller.
     watch
         Gets ``read``, ``wait`` (for pixels) and ``forward``.
 
@@ -116,15 +116,11 @@ def classify_cells(
         work = _plan_patches(classifier.card, cells, stride_px, settings.batch_size)
     shape = (len(work.corners[0]), work.size_px, work.size_px, 3)
     memory = [pass_memory(shape, classifier.device) for _ in range(_AHEAD)]
-    run = _runner(module, shape, classifier.device, settings)
+    run = pass_runner(classifier, module, shape, settings)
     windows = read_ahead(store, work.corners, memory, watch)
     for pixels, members, answer in zip(windows, work.members, work.answers, strict=True):
         with watch.measure("forward"):
             probability[members] = run(pixels)[answer]
-    if not np.isfinite(probability).all():
-        raise ModelError(
-            f"model {classifier.card.weights_sha256[:12]} answers NaN: its weights are broken, train again"
-        )
     return probability
 
 
@@ -170,26 +166,6 @@ def modes_apart(
     )
     apart = np.abs(by_patch - probability[sample]).astype(np.float64)
     return {"cells": count, "sum": float(apart.sum()), "largest": float(apart.max(initial=0))}
-
-
-def _runner(
-    module: torch.nn.Module, shape: tuple[int, ...], device: torch.device, settings: InferenceSettings
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Choose what runs a pass.
-
-    Raises
-    ------
-    ModelError
-        If ONNX Runtime is asked for and the device is not the CPU, or it cannot take the network.
-    """
-    if settings.runtime == "torch":
-        return lambda pixels: run_pass(module, pixels, device)
-    if device.type != "cpu":
-        raise ModelError(
-            f"inference.runtime is onnxruntime, which computes on the CPU here, and the device is {device}: set "
-            "inference.device to cpu, or inference.runtime to torch"
-        )
-    return onnx_pass(module, shape, torch.get_num_threads())
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from slidepipe.classifier.networks import PatchNetwork
+from slidepipe.classifier.precision import computing_in
 from slidepipe.errors import ModelError
 
 
@@ -107,6 +108,7 @@ class DensePass(nn.Module):
             self._window = int(self._network.trunk(patch).shape[-1])
         self._step = stride_px // trunk_stride_px
         self._margin = margin_px // trunk_stride_px
+        self._first_px, self._stride_px = patch_px + 2 * margin_px, stride_px
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute the probabilities of the patches of areas.
@@ -120,11 +122,14 @@ class DensePass(nn.Module):
         -------
         Tensor
             float32, shape (n, rows, columns); the first patch lies in the top-left corner within the margin, and
-            at the end there may be patches that reach into the margin.
+            none reaches into the margin.
         """
         area = self.patch_pass.normalise(pixels)
         logits = self._network.dense(area, self._window, self._step, self._margin)
-        return torch.sigmoid(logits.float())
+        rows, columns = (
+            (side - self._first_px) // self._stride_px + 1 for side in (pixels.shape[1], pixels.shape[2])
+        )
+        return torch.sigmoid(logits[:, :rows, :columns].float())
 
 
 def fold_normalisation(network: nn.Module) -> nn.Module:
@@ -149,7 +154,10 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
 
 
 def run_pass(
-    module: nn.Module, pixels: NDArray[np.uint8], device: torch.device, *, half: bool = False
+    module: nn.Module,
+    pixels: NDArray[np.uint8],
+    device: torch.device,
+    precision: torch.dtype = torch.float32,
 ) -> NDArray[np.float32]:
     """Run a pass with Torch.
 
@@ -161,15 +169,15 @@ def run_pass(
         What it takes. Pinned memory is copied to a CUDA device without a detour.
     device
         Where it computes.
-    half
-        Compute with 16-bit floats where they do.
+    precision
+        Numbers to compute with where they do.
 
     Returns
     -------
     ndarray
         What it gives.
     """
-    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=half):
+    with torch.inference_mode(), computing_in(precision, device):
         given = module(torch.from_numpy(pixels).to(device, non_blocking=True))
         probabilities: NDArray[np.float32] = given.cpu().numpy()
     return probabilities

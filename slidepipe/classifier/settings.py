@@ -24,11 +24,17 @@ LabelRule = Literal["centre", "fraction"]
 InferenceMode = Literal["auto", "patch", "dense"]
 """How a network is taken over a slide, see `InferenceSettings.mode`."""
 
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+"""Numbers that a network computes with, see `InferenceSettings.precision` and `TrainSettings.precision`."""
+
 TRUNK_STRIDE_PX: dict[str, int] = {"compact": 8, "resnet18": 32, "symmetric": 8}
 """Distance in pixels between neighbouring features of the trunk."""
 
 UNPADDED: frozenset[str] = frozenset({"compact", "symmetric"})
 """Networks whose features have seen nothing but pixels: for them dense inference gives what patches give."""
+
+INVARIANT: frozenset[str] = frozenset({"symmetric"})
+"""Networks that answer alike to all eight orientations of a patch."""
 
 MIN_PATCH_PX: dict[str, int] = {"compact": 63, "resnet18": 32, "symmetric": 80}
 """Side of the smallest patch: the view of one feature of ``compact`` and ``symmetric``, the trunk stride of
@@ -150,6 +156,10 @@ class TrainSettings:
     ``last`` leaves the validation patches out of the choice, and trains for all epochs."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """0.1 trains towards 0.05 and 0.95, for outlines that are not exact."""
+    precision: PrecisionName = "auto"
+    """Numbers to compute with, the weights staying in 32 bits: ``float32``, or where Torch deems it safe (autocast)
+    ``bfloat16`` or ``float16`` with scaled gradients. ``auto`` is bfloat16 on CUDA, float16 where a device has no
+    bfloat16, and float32 elsewhere."""
     seed: Annotated[int, Ge(0)] = 0
     """Seed of everything random. Equal seed, settings, stores, device and `threads` give equal weights."""
     threads: Annotated[int, Ge(1)] | None = None
@@ -203,6 +213,13 @@ class InferenceSettings:
     batch_size: Annotated[int, Ge(1)] = 64
     """Patches per forward pass; in dense mode as many pixels, one area at least. Every batch is filled up to this size,
     so that a probability does not depend on which other patches are looked at."""
+    test_time_augmentation: Literal["none", "dihedral"] = "none"
+    """``dihedral``: the mean probability over the eight orientations of each patch, in either mode, for eight times the
+    time. Of no use to ``symmetric``, which sees all eight alike: there it changes nothing, and costs nothing."""
+    precision: PrecisionName = "auto"
+    """Numbers to compute with: ``float32``, or where Torch deems it safe (autocast) ``bfloat16`` or ``float16``.
+    ``auto`` is float16 on CUDA, whose probabilities then have about three digits, and float32 elsewhere: 16 bits are
+    slow on a CPU."""
     device: DeviceName = "auto"
     """Where to compute."""
     threads: Annotated[int, Ge(1)] | None = None
