@@ -9,6 +9,7 @@ import click
 import slidepipe
 from slidepipe.commands import array_commands as arrays
 from slidepipe.commands import inspection_commands as inspection
+from slidepipe.commands import patch_commands as patches
 from slidepipe.commands import result_commands as results
 from slidepipe.commands import study_commands as study
 
@@ -44,6 +45,7 @@ for _command in (
     study.heatmap,
     study.mine,
     study.predict,
+    patches.classify,
     results.evaluate,
     results.export,
     results.report,

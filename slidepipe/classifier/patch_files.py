@@ -113,6 +113,34 @@ def read_patch_files(files: PatchFiles, chosen: Sequence[int], patch_px: int) ->
     return pixels
 
 
+def read_in_batches(files: PatchFiles, patch_px: int, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """Read all patches in their order, a batch at a time.
+
+    Parameters
+    ----------
+    files
+        Where they are.
+    patch_px
+        Side that each must have.
+    batch_size
+        Patches of a batch; the last one may have fewer.
+
+    Yields
+    ------
+    ndarray
+        RGB, shape (n, patch_px, patch_px, 3).
+
+    Raises
+    ------
+    PatchFileError
+        As `read_patch_files`.
+    """
+    with _reading(files) as read:
+        for start in range(0, len(files), batch_size):
+            names = files.names[start : start + batch_size]
+            yield np.stack([_decode(read(name), patch_px, f"{files.path}, {name}") for name in names])
+
+
 def fingerprint_patches(files: PatchFiles) -> str:
     """Identify the content of all patches.
 
