@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,3 +238,43 @@ def copy_weights(network: nn.Module) -> dict[str, torch.Tensor]:
         Name to tensor, independent of what happens to the network.
     """
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def fit_state(fit: Fit) -> dict[str, Any]:
+    """Return all that changes from step to step.
+
+    Parameters
+    ----------
+    fit
+        Between two steps.
+
+    Returns
+    -------
+    dict
+        Tensors and plain values, not copied.
+    """
+    return {name: part.state_dict() for name, part in _parts(fit).items()}
+
+
+def restore_fit(fit: Fit, state: Mapping[str, Any]) -> None:
+    """Bring a network and what changes it to where another one was.
+
+    Parameters
+    ----------
+    fit
+        As `start_fit` makes it, with the same settings.
+    state
+        From `fit_state`.
+    """
+    for name, part in _parts(fit).items():
+        part.load_state_dict(state[name])
+
+
+def _parts(fit: Fit) -> dict[str, Any]:
+    return {
+        "network": fit.network,
+        "average": fit.average,
+        "optimiser": fit.optimiser,
+        "schedule": fit.schedule,
+        "scaler": fit.scaler,
+    }

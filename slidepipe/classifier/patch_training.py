@@ -19,6 +19,7 @@ from slidepipe.classifier.patch_files import (
 )
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.classifier.training_loop import fit_network, random_of, write_model
+from slidepipe.classifier.unfinished import unfinished_training
 from slidepipe.errors import ConfigError, ModelError
 
 _DRAW = 0
@@ -39,15 +40,15 @@ def train_on_patches(
     settings
         How to train; ``files``, ``validation_files`` and ``patches.mpp`` say on what.
     folder
-        Receives ``model.safetensors``, ``model.json`` and ``training.csv``.
+        As in `slidepipe.classifier.training.train_classifier`.
     progress
         As in `slidepipe.classifier.training.train_classifier`.
 
     Returns
     -------
     dict
-        ``weights_sha256``, ``metrics`` and ``training`` as in the model's card, which names the patches by their
-        number and fingerprint, not by their paths.
+        As `slidepipe.classifier.training.train_classifier`. The card names the patches by their number and
+        fingerprint, not by their paths.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def train_on_patches(
         kept_back = LabelledPatches(
             read_patch_files(validation, range(len(validation)), side), _labels(validation)
         )
-        fitted = fit_network(read_epoch, kept_back, settings, device, progress)
+        unfinished = unfinished_training(folder, settings, fingerprint_sources(settings), device)
+        fitted = fit_network(read_epoch, kept_back, settings, device, unfinished, progress)
     training = {
         "settings": {key: value for key, value in asdict(settings).items() if key not in _NOT_THE_RECIPE},
         "train": _describe(train),

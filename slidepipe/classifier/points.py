@@ -77,6 +77,8 @@ class SlidePoints:
     """Name of the slide."""
     store: str
     """Path of its tile store."""
+    store_token: str
+    """What the store holds."""
     centre: str | None
     """Where it was scanned."""
     pixel_size: PixelSize
@@ -156,7 +158,7 @@ def find_points(slide: TrainingSlide, settings: PatchSettings, seed: int) -> Sli
     with open_tile_store(location(slide.store)) as store:
         usable = _usable(store, step_px, reach_px) if unused is None else np.zeros((1, 1), dtype=np.bool_)
         step_px0 = (step_px * store.scale_px0[0], step_px * store.scale_px0[1])
-        pixel_size = store.pixel_size
+        pixel_size, store_token = store.pixel_size, store.token
     tumour = np.zeros(usable.shape, dtype=np.bool_)
     if slide.annotation is not None:
         tumour = rasterise(slide.annotation, usable.shape, step_px0)
@@ -169,6 +171,7 @@ def find_points(slide: TrainingSlide, settings: PatchSettings, seed: int) -> Sli
     return SlidePoints(
         slide_id=slide.slide_id,
         store=slide.store,
+        store_token=store_token,
         centre=slide.centre,
         pixel_size=pixel_size,
         tumour=_points(usable & _tumour_points(tumour, settings), step_px, random),

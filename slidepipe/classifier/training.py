@@ -25,7 +25,9 @@ from slidepipe.classifier.sampling import draw_patches, read_patches
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.classifier.splitting import Split, split_slides
 from slidepipe.classifier.training_loop import fit_network, random_of, write_model
+from slidepipe.classifier.unfinished import unfinished_training
 from slidepipe.errors import ModelError
+from slidepipe.provenance import fingerprint_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -49,18 +51,21 @@ def train_classifier(
     settings
         How to train.
     folder
-        Receives ``model.safetensors``, ``model.json`` and ``training.csv``.
+        Receives ``model.safetensors``, ``model.json``, ``training.csv``, ``training.tfevents`` and ``training.png``;
+        ``unfinished.pt`` until the end, from which a training that was killed goes on to the same bytes.
     progress
         Called every 20 batches with ``event`` "batch", ``epoch``, ``batch``, ``batches``, ``loss`` and
-        ``patches_per_second``, and after every epoch with ``event`` "epoch" and the fields of `EpochResult`.
+        ``patches_per_second``, and after every epoch with ``event`` "epoch", the fields of `EpochResult` and
+        ``waiting_share``, the share of its time in which it waited for patches. At the begin of a training that goes
+        on, with ``event`` "resumed" and ``epoch``, the last one that is done.
     mining_rounds
         Where the slides' hard negatives come from, for the card.
 
     Returns
     -------
     dict
-        ``weights_sha256``, ``metrics`` and ``training`` as in the model's card. Equal for equal slides,
-        settings, device, threads and software.
+        ``weights_sha256``, ``metrics`` and ``training`` as in the model's card, equal for equal slides, settings,
+        device, threads and software; ``parts_s``, seconds by part of the work, ``wait`` being for patches.
 
     Raises
     ------
@@ -79,11 +84,13 @@ def train_classifier(
         # Without hard negatives, so that the figures of one round can be compared with those of the next.
         plain = replace(settings, patches=replace(settings.patches, hard_negative_share=0))
         validation = _read(split.validation, settings.validation_patches, plain, (_DRAW_VALIDATION, 0))
+        sources = [[_identity(slide) for slide in part] for part in (split.train, split.validation)]
         fitted = fit_network(
             lambda epoch: _read(split.train, settings.patches_per_epoch, settings, (_DRAW_TRAIN, epoch)),
             validation,
             settings,
             device,
+            unfinished_training(folder, settings, sources, device),
             progress,
         )
     training = {
@@ -103,6 +110,11 @@ def _read(
 ) -> LabelledPatches:
     draw = draw_patches(slides, count, settings.patches, random_of(settings, key))
     return LabelledPatches(read_patches(slides, draw, settings.patches.patch_px), draw.is_tumour)
+
+
+def _identity(slide: SlidePoints) -> list[str]:
+    points = (slide.tumour, slide.normal, slide.near_tumour, slide.hard)
+    return [slide.slide_id, slide.store_token, *(fingerprint_bytes(part.tobytes()) for part in points)]
 
 
 def _check_names(slides: Sequence[TrainingSlide]) -> None:

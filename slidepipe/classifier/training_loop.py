@@ -1,18 +1,18 @@
 """Epoch after epoch over patches from anywhere, and the model that comes out of it.
 
 Everything random comes from the seed and the number of the epoch, nothing from a running state, so an epoch's patches
-are the same whatever went before. They are read by a second thread while the epoch before is trained on.
+are the same whatever went before. They are read by a second thread while the epoch before is trained on. After every
+epoch the state is kept, so a training that was killed goes on after its last whole epoch, to the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ from torch import nn
 from slidepipe.classifier.card import ModelCard
 from slidepipe.classifier.checkpoint import save_model
 from slidepipe.classifier.fitting import (
+    Fit,
     LabelledPatches,
     Progress,
     copy_weights,
+    fit_state,
+    restore_fit,
     start_fit,
     train_epoch,
     validate,
@@ -33,32 +36,35 @@ from slidepipe.classifier.fitting import (
 from slidepipe.classifier.networks import DEFAULT_MEAN, DEFAULT_STD
 from slidepipe.classifier.patch_metrics import PatchMetrics
 from slidepipe.classifier.settings import TrainSettings
+from slidepipe.classifier.training_curves import draw_history, write_events
+from slidepipe.classifier.training_history import EpochResult, write_history
+from slidepipe.classifier.unfinished import UnfinishedTraining
 from slidepipe.provenance import software_versions
-from slidepipe.storage.publish import write_text
+from slidepipe.timing import Stopwatch
 
 _log = logging.getLogger(__name__)
-
-HISTORY_NAME = "training.csv"
-"""One line per epoch, beside the model."""
 
 _TORCH = 2
 """Purpose of random numbers for Torch, beside those of the draws."""
 
 
-@dataclass(frozen=True, slots=True)
-class EpochResult:
-    """One line of ``training.csv``."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Course:
+    """How far a training has come."""
 
-    epoch: int
-    """Counted from 1."""
-    learning_rate: float
-    """At the end of the epoch."""
-    train_loss: float
-    """Mean cross-entropy over the epoch, with augmentation and label smoothing."""
-    validation_loss: float
-    """Mean cross-entropy, without either."""
-    validation_auc: float
-    """Area under the ROC curve of the validation patches."""
+    history: tuple[EpochResult, ...] = ()
+    """Every epoch so far."""
+    metrics: tuple[PatchMetrics, ...] = ()
+    """Of each on the validation patches."""
+    kept: int = 0
+    """Epoch whose weights are to be kept, as of now; 0 before the first."""
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Those weights."""
+
+    def is_over(self, settings: TrainSettings) -> bool:
+        """Say whether there is nothing left to do."""
+        done = len(self.history)
+        return done == settings.epochs or done - self.kept >= settings.patience
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +79,11 @@ class Fitted:
     """The epoch whose weights are kept."""
     metrics: PatchMetrics
     """Of those weights on the validation patches."""
+    unfinished: UnfinishedTraining
+    """To be removed once the model is written."""
+    parts_s: dict[str, float]
+    """Seconds that went into the epochs done now: ``train``, ``validate``, and ``wait`` for patches; ``read`` in a
+    thread beside them."""
 
 
 def fit_network(
@@ -80,6 +91,7 @@ def fit_network(
     validation: LabelledPatches,
     settings: TrainSettings,
     device: torch.device,
+    unfinished: UnfinishedTraining,
     progress: Progress | None = None,
 ) -> Fitted:
     """Train a network for as many epochs as the settings say, or until validation no longer improves.
@@ -94,6 +106,8 @@ def fit_network(
         How to train.
     device
         Where to train.
+    unfinished
+        Where the state is kept after each epoch; if it holds one, training goes on from there.
     progress
         As in `slidepipe.classifier.training.train_classifier`.
 
@@ -109,24 +123,52 @@ def fit_network(
     """
     torch.manual_seed(settings.seed)
     fit = start_fit(settings, device)
-    history: list[EpochResult] = []
-    with closing(_read_ahead(read_epoch, settings.epochs)) as epochs:
-        for epoch, patches in enumerate(epochs, start=1):
-            torch.manual_seed(int(random_of(settings, (_TORCH, epoch)).integers(2**63)))
-            train_loss = train_epoch(fit, patches, epoch, progress)
-            learning_rate = float(fit.schedule.get_last_lr()[0])
-            loss, metrics = validate(fit, validation)
-            result = EpochResult(epoch, learning_rate, train_loss, loss, metrics.auc)
-            history.append(result)
-            _log.info("epoch %d of %d: %s", epoch, settings.epochs, result)
+    course = _begin(fit, unfinished, progress)
+    left = range(len(course.history) + 1, settings.epochs + 1)
+    watch = Stopwatch()
+    with closing(_read_ahead(read_epoch, () if course.is_over(settings) else left, watch)) as epochs:
+        for epoch, patches, waited_s in epochs:
+            started = time.perf_counter()
+            course = _advance(fit, course, (epoch, patches, validation), watch, progress)
+            unfinished.write(_state(fit, course))
+            write_history(unfinished.folder, course.history)
+            write_events(unfinished.folder, course.history)
+            share = waited_s / (waited_s + time.perf_counter() - started)
+            result = course.history[-1]
+            _log.info(
+                "epoch %d of %d: %s; %.1f %% of the time waiting", epoch, settings.epochs, result, 100 * share
+            )
             if progress is not None:
-                progress({"event": "epoch", **asdict(result)})
-            if _keeps(history, settings):
-                weights, kept, kept_metrics = copy_weights(fit.average), result, metrics
-            elif epoch - kept.epoch >= settings.patience:
+                progress({"event": "epoch", **asdict(result), "waiting_share": share})
+            if course.is_over(settings):
                 break
-    fit.average.load_state_dict(weights)
-    return Fitted(fit.average, tuple(history), kept, kept_metrics)
+    fit.average.load_state_dict(course.weights)
+    kept = course.kept - 1
+    return Fitted(
+        fit.average, course.history, course.history[kept], course.metrics[kept], unfinished, watch.seconds
+    )
+
+
+def _advance(
+    fit: Fit,
+    course: _Course,
+    material: tuple[int, LabelledPatches, LabelledPatches],
+    watch: Stopwatch,
+    progress: Progress | None,
+) -> _Course:
+    """Train and validate once; `material` is the number of the epoch, its patches, and those for validation."""
+    epoch, patches, validation = material
+    torch.manual_seed(int(random_of(fit.settings, (_TORCH, epoch)).integers(2**63)))
+    with watch.measure("train"):
+        train_loss = train_epoch(fit, patches, epoch, progress)
+    learning_rate = float(fit.schedule.get_last_lr()[0])
+    with watch.measure("validate"):
+        loss, metrics = validate(fit, validation)
+    history = (*course.history, EpochResult(epoch, learning_rate, train_loss, loss, metrics.auc))
+    now = replace(course, history=history, metrics=(*course.metrics, metrics))
+    return (
+        replace(now, kept=epoch, weights=copy_weights(fit.average)) if _keeps(history, fit.settings) else now
+    )
 
 
 def _keeps(history: Sequence[EpochResult], settings: TrainSettings) -> bool:
@@ -138,16 +180,51 @@ def _keeps(history: Sequence[EpochResult], settings: TrainSettings) -> bool:
     return best is history[-1]
 
 
+def _state(fit: Fit, course: _Course) -> dict[str, Any]:
+    return {
+        "fit": fit_state(fit),
+        "history": [asdict(row) for row in course.history],
+        "metrics": [asdict(row) for row in course.metrics],
+        "kept": course.kept,
+        "weights": dict(course.weights),
+    }
+
+
+def _begin(fit: Fit, unfinished: UnfinishedTraining, progress: Progress | None) -> _Course:
+    """Go on where a training of the same token was, if there is one."""
+    state = unfinished.read()
+    if state is None:
+        return _Course()
+    restore_fit(fit, state["fit"])
+    history = tuple(EpochResult(**row) for row in state["history"])
+    _log.info("training goes on after epoch %d", len(history))
+    if progress is not None:
+        progress({"event": "resumed", "epoch": len(history)})
+    metrics = tuple(PatchMetrics(**row) for row in state["metrics"])
+    return _Course(history, metrics, state["kept"], state["weights"])
+
+
 def _read_ahead(
-    read_epoch: Callable[[int], LabelledPatches], count: int
-) -> Generator[LabelledPatches, None, None]:
+    read_epoch: Callable[[int], LabelledPatches], epochs: Sequence[int], watch: Stopwatch
+) -> Generator[tuple[int, LabelledPatches, float], None, None]:
+    """Give each epoch its patches, and how long they were waited for."""
+
+    def read(epoch: int) -> LabelledPatches:
+        with watch.measure("read"):
+            return read_epoch(epoch)
+
+    if not epochs:
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="patch-reader") as reader:
-        coming = reader.submit(read_epoch, 1)
-        for epoch in range(1, count + 1):
-            patches = coming.result()
-            if epoch < count:
-                coming = reader.submit(read_epoch, epoch + 1)
-            yield patches
+        coming = reader.submit(read, epochs[0])
+        for epoch in epochs:
+            started = time.perf_counter()
+            with watch.measure("wait"):
+                patches = coming.result()
+            waited_s = time.perf_counter() - started
+            if epoch != epochs[-1]:
+                coming = reader.submit(read, epoch + 1)
+            yield epoch, patches, waited_s
 
 
 def random_of(settings: TrainSettings, key: tuple[int, int]) -> np.random.Generator:
@@ -180,7 +257,7 @@ def write_model(
     Parameters
     ----------
     folder
-        Receives ``model.safetensors``, ``model.json`` and ``training.csv``.
+        Receives ``model.safetensors``, ``model.json``, and the history as table, events and picture.
     fitted
         The trained network.
     settings
@@ -193,7 +270,7 @@ def write_model(
     Returns
     -------
     dict
-        ``weights_sha256``, ``metrics`` and ``training`` as in the card.
+        ``weights_sha256``, ``metrics`` and ``training`` as in the card, and ``parts_s``.
     """
     card = ModelCard(
         architecture=settings.architecture,
@@ -208,9 +285,17 @@ def write_model(
         software=software_versions(),
         about=settings.about,
     )
-    write_text(folder / HISTORY_NAME, _history_csv(fitted.history))
+    write_history(folder, fitted.history)
+    write_events(folder, fitted.history)
+    draw_history(folder, fitted.history, fitted.kept.epoch)
     card = save_model(folder, fitted.network, card)
-    return {"weights_sha256": card.weights_sha256, "metrics": card.metrics, "training": card.training}
+    fitted.unfinished.remove()
+    return {
+        "weights_sha256": card.weights_sha256,
+        "metrics": card.metrics,
+        "training": card.training,
+        "parts_s": fitted.parts_s,
+    }
 
 
 def _intervals(metrics: PatchMetrics) -> dict[str, float | int | tuple[float, float]]:
@@ -220,11 +305,3 @@ def _intervals(metrics: PatchMetrics) -> dict[str, float | int | tuple[float, fl
         "validation_accuracy_interval": metrics.accuracy_interval,
         "validation_patches": metrics.count,
     }
-
-
-def _history_csv(history: Sequence[EpochResult]) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(field.name for field in fields(EpochResult))
-    writer.writerows(asdict(row).values() for row in history)
-    return table.getvalue()

@@ -9,7 +9,7 @@
       tissue.csv           tissue settings per slide, to be edited for odd slides
       overviews/           one marked overview and one thumbnail (JPEG) per slide
       tiles/ heatmaps/     one Zarr store per slide
-      model/               model.safetensors, model.json, training.csv
+      model/               model.safetensors, model.json, training.csv and .tfevents and .png; unfinished.pt meanwhile
       mining/              hard negatives, round by round: where models took normal tissue for tumour
       lesions/             one CSV per slide, and the heat-map features
       predictions/         slide probabilities and the slide model

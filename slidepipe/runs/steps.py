@@ -21,7 +21,7 @@ class CohortStep:
     token: str
     """Fingerprint of everything that the outputs depend on."""
     work: Callable[[], Mapping[str, Any]]
-    """Does it and returns a summary."""
+    """Does it and returns a summary, perhaps with ``parts_s``, seconds by part of the work."""
     outputs: tuple[Path, ...]
     """Files it leaves, all of them small."""
 
@@ -56,6 +56,8 @@ def run_step(
     started = time.time()
     study.journal.write(Entry(step.name, COHORT, "running", step.token, started))
     outcome = call(step.work)
+    summary = dict(outcome.value or {})
+    parts_s = summary.pop("parts_s", {})
     entry = Entry(
         stage=step.name,
         slide_id=COHORT,
@@ -66,9 +68,10 @@ def run_step(
         busy_s=round(outcome.seconds, 3),
         peak_bytes=outcome.peak_bytes,
         attempts=before.attempts + 1 if before is not None and before.token == step.token else 1,
-        summary=dict(outcome.value or {}),
+        summary=summary,
         outputs=fingerprint_outputs(study.folder.root, step.outputs) if outcome.failure is None else {},
         failure=outcome.failure,
+        parts_s=parts_s,
     )
     study.journal.write(entry)
     return [entry]

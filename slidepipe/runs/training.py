@@ -17,7 +17,7 @@ from slidepipe.classifier.patch_training import fingerprint_sources, train_on_pa
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.classifier.training import train_classifier
-from slidepipe.classifier.training_loop import HISTORY_NAME
+from slidepipe.classifier.training_history import EVENTS_NAME, HISTORY_NAME, PLOT_NAME
 from slidepipe.provenance import fingerprint
 from slidepipe.runs.dask_executor import tell_client
 from slidepipe.runs.folder import RunFolder
@@ -68,7 +68,8 @@ def run_training(study: Study, console: Console, workers: StageWorkers) -> list[
         there = replace(study, folder=RunFolder(study.folder.root.absolute()))
         return workers.call("train", tell, _train, there, slides, rounds, tell_client)
 
-    outputs = tuple(study.folder.model / name for name in (WEIGHTS_NAME, CARD_NAME, HISTORY_NAME))
+    names = (WEIGHTS_NAME, CARD_NAME, HISTORY_NAME, EVENTS_NAME, PLOT_NAME)
+    outputs = tuple(study.folder.model / name for name in names)
     token = train_token(study, slides, beside_slides)
     step = CohortStep("train", token, work, outputs)
     return run_step(study, step, on_worker if workers.has_own("train") else attempt)
@@ -127,7 +128,7 @@ def _training_slide(study: Study, slide: CohortSlide, rounds: Sequence[MiningRou
 
 
 class _Teller:
-    """Prints a line per epoch, with the rate of its last batches."""
+    """Prints a line per epoch, with the rate of its last batches and the share of time without patches."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -137,7 +138,12 @@ class _Teller:
         if event["event"] == "batch":
             self._rate = f", {event['patches_per_second']:,.0f} patches/s"
             return
+        if event["event"] == "resumed":
+            self._console.print(f"train: goes on after epoch {event['epoch']}")
+            return
         self._console.print(
             f"train: epoch {event['epoch']}, loss {event['train_loss']:.3f}, "
-            f"validation AUC {event['validation_auc']:.4f}{self._rate}"
+            f"validation AUC {event['validation_auc']:.4f}{self._rate}, {event['waiting_share']:.1%} of the time "
+            "waiting for patches",
+            soft_wrap=True,
         )

@@ -17,12 +17,12 @@ from slidepipe.errors import ConfigError, ModelError, PatchFileError
 SIDE = 80
 
 
-def write_patches(path: Path, count: int, seed: int) -> str:
+def write_patches(path: Path, count: int, seed: int, side: int = SIDE) -> str:
     """Write patches, half of them with a dark square in the middle and called tumour."""
     random = np.random.default_rng(seed)
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(count):
-            pixels = random.integers(190, 230, (SIDE, SIDE, 3), dtype=np.uint8)
+            pixels = random.integers(190, 230, (side, side, 3), dtype=np.uint8)
             if number % 2:
                 pixels[24:56, 24:56] = random.integers(90, 130, (32, 32, 3), dtype=np.uint8)
             stream = io.BytesIO()

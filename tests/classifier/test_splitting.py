@@ -14,7 +14,7 @@ NOTHING = np.zeros((0, 2), dtype=np.int32)
 
 def slide(name: str, centre: str | None = None, *, tumour: bool = False, normal: bool = True) -> SlidePoints:
     points = (ROW if tumour else NOTHING, ROW if normal else NOTHING)
-    return SlidePoints(name, "", centre, PixelSize(1, 1), points[0], points[1], NOTHING, NOTHING)
+    return SlidePoints(name, "", "", centre, PixelSize(1, 1), points[0], points[1], NOTHING, NOTHING)
 
 
 def cohort(normal: int, tumour: int, centre: str = "0") -> list[SlidePoints]:

@@ -13,7 +13,8 @@ from slidepipe.classifier.checkpoint import load_model
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.settings import PatchSettings, TrainSettings
 from slidepipe.classifier.training import train_classifier
-from slidepipe.classifier.training_loop import HISTORY_NAME
+from slidepipe.classifier.training_history import EVENTS_NAME, HISTORY_NAME, PLOT_NAME
+from slidepipe.classifier.unfinished import UNFINISHED_NAME
 from slidepipe.errors import ModelError
 
 SETTINGS = TrainSettings(
@@ -60,6 +61,9 @@ def test_a_network_learns_tumour_and_is_written_with_its_card(
     assert float(best["validation_auc"]) == summary["metrics"]["validation_auc"]
     assert [event["event"] for event in events] == ["batch", "epoch", "batch", "epoch"]
     assert events[0]["patches_per_second"] > 0
+    assert all(0 <= event["waiting_share"] < 1 for event in events if event["event"] == "epoch")
+    assert set(summary["parts_s"]) == {"read", "train", "validate", "wait"}
+    assert not (tmp_path / "model" / UNFINISHED_NAME).exists()
 
     pixels = np.full((2, 64, 64, 3), (225, 150, 195), dtype=np.uint8)
     pixels[1] = (130, 80, 160)
@@ -73,7 +77,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     settings = replace(SETTINGS, patches_per_epoch=48, validation_patches=32)
     for name, seed in (("first", 0), ("second", 0), ("other", 1)):
         train_classifier(slides, replace(settings, seed=seed), tmp_path / name)
-    for file in ("model.safetensors", "model.json", HISTORY_NAME):
+    for file in ("model.safetensors", "model.json", HISTORY_NAME, EVENTS_NAME, PLOT_NAME):
         content = (tmp_path / "first" / file).read_bytes()
         assert content == (tmp_path / "second" / file).read_bytes()
         assert content != (tmp_path / "other" / file).read_bytes()
@@ -123,4 +127,4 @@ def test_a_slide_listed_twice_is_refused(slides: list[TrainingSlide], tmp_path: 
 def test_a_loss_that_is_no_number_stops_training(slides: list[TrainingSlide], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="training diverged in epoch"):
         train_classifier(slides, replace(SETTINGS, learning_rate=1e30, epochs=4), tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "model" / "model.safetensors").exists()

@@ -30,7 +30,7 @@ _STUDY = """
 slides: {slides}
 cluster: {{kind: local, workers: 2}}
 tiles: {{mode: copy, shard_tiles: 1}}
-train: {{epochs: 1, patches_per_epoch: 64, validation_patches: 64, batch_size: 32, threads: 1}}
+train: {{epochs: 2, patches_per_epoch: 64, validation_patches: 64, batch_size: 32, threads: 1}}
 inference: {{batch_size: 32, threads: 1}}
 heatmap: {{stride_px: 128, block_cells: 4}}
 predict: {{slide_model: {{trees: 20}}}}

@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,6 +17,9 @@ from PIL import Image
 
 from slidepipe.classifier.card import read_card
 from slidepipe.cli import main
+from slidepipe.runs.study import Study
+
+from .conftest import digests
 
 SMALL = (
     "train.patches.patch_px=64",
@@ -55,6 +63,7 @@ def test_patches_in_a_zip_file_become_a_model(patches: Path, tmp_path: Path) -> 
     )
     assert result.exit_code == 0, result.output
     assert "train: epoch 1, loss" in result.output
+    assert "of the time waiting for patches" in result.output
     card = read_card(tmp_path / "model")
     assert f"weights {card.weights_sha256[:12]}" in " ".join(result.output.split())
     assert (card.architecture, card.mpp, card.about) == ("compact", 0.9, {"licence": "CC0"})
@@ -80,6 +89,30 @@ def test_a_study_trains_on_the_patches_that_it_names_instead_of_its_slides(
     changed = call("train", "--run", run)
     assert "epoch 1" in changed.output
     assert read_card(run / "model").weights_sha256 == weights
+
+
+def test_a_run_that_is_killed_while_it_trains_goes_on_to_the_same_model(
+    finished: Study, tmp_path: Path
+) -> None:
+    changes = ["--set", "train.epochs=3", "--set", "train.seed=5", "--set", "train.patches_per_epoch=64"]
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for folder in (killed, undisturbed):
+        shutil.copytree(finished.folder.root, folder)
+    command = [sys.executable, "-m", "slidepipe", "run", killed / "config.yaml", "--run", killed, *changes]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    ) as run:
+        assert run.stdout is not None
+        lines = iter(run.stdout.readline, "")
+        assert any(line.startswith("train: epoch 1,") for line in lines)
+        run.send_signal(signal.SIGKILL)
+    again = call("train", "--run", killed)
+    assert again.exit_code == 0, again.output
+    assert "train: goes on after epoch" in again.output
+    assert "train: epoch 1," not in again.output
+    assert call("train", "--run", undisturbed, *changes).exit_code == 0
+    assert digests(killed / "model") == digests(undisturbed / "model")
+    assert (killed / "model" / "training.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize(
