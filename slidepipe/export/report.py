@@ -25,13 +25,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import slidepipe
-from slidepipe.export.report_inputs import FailureRow, ReportInputs, SlideRow, StageRow
+from slidepipe.export.report_inputs import FailureRow, ReportInputs, SlideRow, StageRow, TrainingRow
 from slidepipe.export.report_results import read_results
 from slidepipe.export.report_slides import picture_budget, view_slide
 from slidepipe.export.slide_pictures import colour_stops
 from slidepipe.storage.publish import write_text
 
-__all__ = ["FailureRow", "ReportInputs", "SlideRow", "StageRow", "render_report", "write_report"]
+__all__ = [
+    "FailureRow",
+    "ReportInputs",
+    "SlideRow",
+    "StageRow",
+    "TrainingRow",
+    "render_report",
+    "write_report",
+]
 
 _CHOICES = (("split", "split"), ("label", "label"), ("size", "size_class"), ("centre", "centre"))
 _COLUMNS = (
@@ -103,8 +111,14 @@ def render_report(inputs: ReportInputs) -> str:
         n_failed=len({failure.slide_id for failure in inputs.failures} - {None}),
         results=results,
         stages=_stage_views(inputs.stages),
+        training=inputs.training,
+        training_plot="" if inputs.training is None else _as_address(inputs.training.plot),
         provenance=[_provenance_view(name, value) for name, value in inputs.provenance.items()],
     )
+
+
+def _as_address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 @cache

@@ -83,6 +83,16 @@ class FailureRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRow:
+    """How the patch classifier of the run was trained."""
+
+    summary: str
+    """What came of it, in words."""
+    plot: bytes = field(repr=False)
+    """Its curves, a PNG file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportInputs:
     """Everything a report shows."""
 
@@ -93,6 +103,8 @@ class ReportInputs:
     evaluation: Mapping[str, object] | None = None
     """The evaluation as it lies in its JSON file; None if nothing was evaluated. Missing parts are left out."""
     stages: Sequence[StageRow] = ()
+    training: TrainingRow | None = None
+    """None if the run trained nothing."""
     failures: Sequence[FailureRow] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
     """Parts by name: settings, versions, fingerprints. Nothing that names a file."""

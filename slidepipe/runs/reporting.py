@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from slidepipe.classifier.card import read_card
+from slidepipe.classifier.training_history import PLOT_NAME
 from slidepipe.evaluation.output import FILE_NAME
-from slidepipe.export.report import FailureRow, ReportInputs, SlideRow, StageRow, write_report
+from slidepipe.export.report import (
+    FailureRow,
+    ReportInputs,
+    SlideRow,
+    StageRow,
+    TrainingRow,
+    write_report,
+)
 from slidepipe.lesions.lesion import read_lesions
 from slidepipe.provenance import fingerprint, software_versions
 from slidepipe.runs.journal import COHORT, Entry
@@ -24,7 +32,7 @@ from slidepipe.stages import EXPORT, HEATMAP, LESIONS, TILE
 from slidepipe.storage.publish import read_json
 from slidepipe.tiles.store import BACKGROUND, DAMAGED, open_tile_store
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 """Part of the token: raised whenever the same results come to give another page."""
 
 JOURNAL_STAGES = (
@@ -83,6 +91,7 @@ def _inputs(study: Study, entries: Sequence[Entry]) -> ReportInputs:
         slides=rows,
         evaluation=read_json(study.folder.evaluation / FILE_NAME) if is_evaluated else None,
         stages=[row for stage in JOURNAL_STAGES if (row := _stage_row(stage, entries)) is not None],
+        training=_training_row(study),
         failures=[_failure_row(study, entry) for entry in entries if entry.failure is not None],
         provenance=_provenance(study),
     )
@@ -130,6 +139,20 @@ def _stage_row(stage: str, entries: Sequence[Entry]) -> StageRow | None:
         n_failed=sum(entry.state == "failed" for entry in mine),
         peak_memory_bytes=max(entry.peak_bytes for entry in mine),
         work=_work_done(mine, wall),
+    )
+
+
+def _training_row(study: Study) -> TrainingRow | None:
+    entry = study.journal.read("train")
+    if entry is None or entry.state != "done" or study.config.inference.model is not None:
+        return None
+    metrics = entry.summary["metrics"]
+    low, high = metrics["validation_auc_interval"]
+    return TrainingRow(
+        summary=f"The weights of epoch {metrics['epoch']} of {metrics['epochs']} are kept: AUC "
+        f"{metrics['validation_auc']:.3f} ({low:.3f} to {high:.3f}) on {metrics['validation_patches']:,} patches for "
+        "validation.",
+        plot=(study.folder.model / PLOT_NAME).read_bytes(),
     )
 
 

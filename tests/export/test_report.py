@@ -14,7 +14,15 @@ import pytest
 from PIL import Image
 
 from slidepipe.errors import ExportError, StoreError
-from slidepipe.export.report import FailureRow, ReportInputs, SlideRow, StageRow, render_report, write_report
+from slidepipe.export.report import (
+    FailureRow,
+    ReportInputs,
+    SlideRow,
+    StageRow,
+    TrainingRow,
+    render_report,
+    write_report,
+)
 from slidepipe.export.report_inputs import SHOWN_LESIONS
 from slidepipe.export.report_slides import picture_budget
 from slidepipe.geometry import PixelSize
@@ -345,6 +353,18 @@ def test_stages_tell_time_share_and_how_busy_they_were() -> None:
     assert "tile 1 min 15 s 2 % 16 1 1.6 of 2 (80 %) 1.5 GiB –" in words
     assert "train 1 h 02 min 98 % – 0 1.0 – 9 epochs" in words
     assert "export – – – 0 – – –" in words
+
+
+def test_the_curves_of_a_training_are_inside_the_page() -> None:
+    plot = b"\x89PNG curves"
+    page = render_report(
+        ReportInputs(
+            title="t", created="c", slides=(), training=TrainingRow(summary="Epoch 2 & best.", plot=plot)
+        )
+    )
+    assert f'src="data:image/png;base64,{base64.b64encode(plot).decode()}"' in page
+    assert page.count("Epoch 2 &amp; best.") == 2
+    assert "Training of the patch" not in render_report(ReportInputs(title="t", created="c", slides=()))
 
 
 def test_provenance_is_shown_as_pairs_as_json_or_as_text() -> None:
