@@ -25,6 +25,9 @@ from slidepipe.storage.publish import write_bytes
 UNFINISHED_NAME = "unfinished.pt"
 """Beside the model that will be."""
 
+_VERSION = 1
+"""Part of the token: raised whenever a state comes to hold something else."""
+
 _CHANGES_NO_WEIGHT = {"files", "validation_files", "about"}
 
 _log = logging.getLogger(__name__)
@@ -102,6 +105,7 @@ def unfinished_training(
     """
     recipe = {key: value for key, value in asdict(settings).items() if key not in _CHANGES_NO_WEIGHT}
     facts = {
+        "version": _VERSION,
         "settings": recipe,
         "sources": sources,
         "device": describe_device(device),
