@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -27,6 +28,8 @@ _LOOK_EVERY_S = 5.0
 _PATIENCE_S = 60.0
 """Time without any worker, or without the scheduler, after which that is told, and given up."""
 _RESTART_S = 60.0
+_MOST_AT_ONCE = 256
+"""Tasks sent, and outcomes fetched, in one message."""
 _TOPIC = "slidepipe"
 
 
@@ -47,6 +50,9 @@ class DaskExecutor:
         Called every few seconds while tasks are under way.
     """
 
+    latency_s = 0.1
+    """Client, scheduler and worker gather messages for some milliseconds each before they send them."""
+
     def __init__(
         self,
         client: Client,
@@ -62,6 +68,7 @@ class DaskExecutor:
         self._expected = expected_workers
         self._look_after = look_after
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
+        self._unsent: list[Task] = []
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
         self._suspects: deque[Task] = deque()
         self._accused: set[TaskKey] = set()
@@ -77,23 +84,14 @@ class DaskExecutor:
         return max(1, self._slots, self._expected)
 
     def submit(self, task: Task) -> None:
-        """Send a task to the scheduler.
+        """Take a task; all that are there are sent to the scheduler together when outcomes are waited for.
 
         Parameters
         ----------
         task
             What to call; its function and arguments are pickled.
         """
-        future = self._client.submit(
-            _run_here,
-            self.task_timeout_s,
-            task.function,
-            *task.arguments,
-            pure=False,
-            resources=self._resources,
-        )
-        self._running[str(future.key)] = (task, future)
-        future.add_done_callback(self._ended.put)
+        self._unsent.append(task)
 
     def outcomes(self) -> Iterator[tuple[TaskKey, Outcome]]:
         """Wait for tasks.
@@ -109,21 +107,20 @@ class DaskExecutor:
         RunError
             If the scheduler is gone, or no worker offers what the tasks ask for.
         """
-        while self._running or self._suspects:
-            if not self._running:
+        while self._running or self._unsent or self._suspects:
+            if not self._running and not self._unsent:
                 self.submit(self._suspects.popleft())
-            future = self._next()
-            task, _ = self._running.pop(str(future.key))
-            outcome = self._outcome(task, future)
-            if outcome is None:
-                self._accused.add(task.key)
-                self._suspects.append(task)
-                logger.warning(
-                    "a worker died; what it was doing will be tried once more, each task by itself"
-                )
-                continue
-            self._accused.discard(task.key)
-            yield task.key, outcome
+            self._send()
+            for task, outcome in self._collect(self._next()):
+                if outcome is None:
+                    self._accused.add(task.key)
+                    self._suspects.append(task)
+                    logger.warning(
+                        "a worker died; what it was doing will be tried once more, each task by itself"
+                    )
+                    continue
+                self._accused.discard(task.key)
+                yield task.key, outcome
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on every worker.
@@ -164,17 +161,50 @@ class DaskExecutor:
             self._client.unsubscribe_topic(_TOPIC)
         return outcome
 
-    def _next(self) -> Future[Any]:
+    def _send(self) -> None:
+        # Many in one message: each message costs client and scheduler more than the task in it.
+        for start in range(0, len(self._unsent), _MOST_AT_ONCE):
+            tasks = self._unsent[start : start + _MOST_AT_ONCE]
+            futures = self._client.map(
+                _run_here,
+                [self.task_timeout_s] * len(tasks),
+                [task.function for task in tasks],
+                [task.arguments for task in tasks],
+                pure=False,
+                resources=self._resources,
+            )
+            for task, future in zip(tasks, futures, strict=True):
+                self._running[str(future.key)] = (task, future)
+                future.add_done_callback(self._ended.put)
+        self._unsent.clear()
+
+    def _next(self) -> list[Future[Any]]:
+        # Waits for one, and takes what else has ended.
         while True:
             try:
-                return self._ended.get(timeout=_LOOK_EVERY_S)
+                ended = [self._ended.get(timeout=_LOOK_EVERY_S)]
+                break
             except Empty:
                 self._look()
+        with suppress(Empty):
+            while len(ended) < _MOST_AT_ONCE:
+                ended.append(self._ended.get_nowait())
+        return ended
 
-    def _outcome(self, task: Task, future: Future[Any]) -> Outcome | None:
-        # None if the task shall be tried again.
-        if future.status == "finished":
-            outcome, address = future.result()
+    def _collect(self, ended: list[Future[Any]]) -> Iterator[tuple[Task, Outcome | None]]:
+        # None for a task that shall be tried again.
+        tasks = [self._running.pop(str(future.key))[0] for future in ended]
+        try:
+            # One request for all. What cannot be had is None, and its future says why.
+            results = self._client.gather(dict(enumerate(ended)), errors="skip")
+        except OSError as error:
+            raise RunError(self._gone()) from error
+        for number, (task, future) in enumerate(zip(tasks, ended, strict=True)):
+            yield task, self._outcome(task, future, results[number])
+
+    def _outcome(self, task: Task, future: Future[Any], result: Any) -> Outcome | None:
+        if result is not None:
+            outcome, address = result
             if hung(outcome):
                 self._restart(address)
             return outcome  # type: ignore[no-any-return]
@@ -245,7 +275,9 @@ class DaskExecutor:
         )
 
 
-def _run_here(limit_s: float | None, function: Callable[..., Any], *arguments: Any) -> tuple[Outcome, str]:
+def _run_here(
+    limit_s: float | None, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Outcome, str]:
     return attempt_within(limit_s, function, *arguments), str(get_worker().address)
 
 

@@ -19,8 +19,16 @@ from slidepipe.storage.locations import location
 
 TASKS_PER_WORKER = 4
 """Tasks handed out per worker: enough that none waits for the scheduler, few enough to stop soon after a failure."""
+MOST_PER_WORKER = 16
+"""The same if tasks are short: as many as a worker ends while a task and its outcome are on their way, but no more."""
 MOST_TASKS = 4000
 """Tasks handed out at the same time, however many workers there are: a scheduler keeps all of them in memory."""
+_FIRST_TASK_S = 10.0
+"""How long a task is believed to take as long as none has ended."""
+_SHORTEST_TASK_S = 1e-4
+"""Less than what a worker needs to take up a task."""
+_NEWEST = 0.1
+"""Weight of the newest task in the mean of the last ones."""
 RUNNING_EVERY_S = 15.0
 """Time between two notes in the journal of how far a slide is."""
 
@@ -166,7 +174,8 @@ def attempt_number(journal: Journal, stage: SlideStage, item: SlideWork) -> int:
 
 
 def _hand_out(ready: deque[Task], executor: Executor, line: _Line, under_way: int) -> int:
-    while ready and under_way < min(TASKS_PER_WORKER * executor.workers, MOST_TASKS):
+    per_worker = min(TASKS_PER_WORKER + int(executor.latency_s / line.mean_task_s), MOST_PER_WORKER)
+    while ready and under_way < min(per_worker * executor.workers, MOST_TASKS):
         task = ready.popleft()
         if line.wants(task):
             executor.submit(task)
@@ -180,6 +189,8 @@ class _Line:
     def __init__(self, stage: SlideStage, journal: Journal, watcher: Watcher) -> None:
         self.slides: dict[int, _Progress] = {}
         self.entries: list[Entry] = []
+        self.mean_task_s = _FIRST_TASK_S
+        """How long the last tasks took."""
         self._stage = stage
         self._journal = journal
         self._watcher = watcher
@@ -195,6 +206,7 @@ class _Line:
     def advance(self, key: TaskKey, outcome: Outcome) -> Iterable[Task]:
         """Take in what became of a task and return the tasks that follow from it, the last one first."""
         slide = self.slides[key.slide]
+        self.mean_task_s += _NEWEST * (max(outcome.seconds, _SHORTEST_TASK_S) - self.mean_task_s)
         slide.busy_s += outcome.seconds
         slide.peak_bytes = max(slide.peak_bytes, outcome.peak_bytes)
         if slide.ended:

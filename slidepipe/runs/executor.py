@@ -39,6 +39,8 @@ class Executor(Protocol):
 
     task_timeout_s: float | None
     """Longest time for one task in seconds, of those submitted from now on; None waits for ever."""
+    latency_s: float
+    """Time in seconds that a task and its outcome are on their way."""
 
     @property
     def workers(self) -> int:
@@ -89,6 +91,7 @@ class SerialExecutor:
     """
 
     workers = 1
+    latency_s = 0.0
 
     def __init__(self, task_timeout_s: float | None = None) -> None:
         self._tasks: deque[Task] = deque()

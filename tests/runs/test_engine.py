@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slidepipe.runs.engine import TASKS_PER_WORKER, SlideWork, run_slides
+from slidepipe.runs.engine import MOST_PER_WORKER, TASKS_PER_WORKER, SlideWork, run_slides
 from slidepipe.runs.executor import SerialExecutor, Task
 from slidepipe.runs.journal import Entry, Journal
 from slidepipe.stages import SlideStage
@@ -126,6 +126,13 @@ def test_slides_under_way_go_before_new_ones_and_few_tasks_wait(tmp_path: Path):
     last_begin = max(place for place, key in enumerate(executor.order) if key[0] == "begin")
     first_finish = min(place for place, key in enumerate(executor.order) if key[0] == "finish")
     assert first_finish < last_begin
+
+
+def test_more_tasks_wait_where_they_are_short_beside_their_way_but_not_many(tmp_path: Path):
+    executor = CountingExecutor()
+    executor.latency_s = 0.1
+    run_slides(STAGE, work(*({"blocks": 20} for _ in range(30))), executor, Journal(tmp_path), Notes())
+    assert executor.most_waiting == MOST_PER_WORKER
 
 
 def test_every_process_is_told_once_that_all_slides_are_through(tmp_path: Path):

@@ -58,6 +58,15 @@ def test_every_task_comes_back_with_its_key(executor: Executor):
     }
 
 
+def test_hundreds_of_tasks_at_once_come_back_each_with_its_own_outcome(executor: Executor):
+    for number in range(600):
+        executor.submit(Task(TaskKey("block", 0, number), int, (str(number) if number % 7 else "x",)))
+    ended = {key.block: outcome for key, outcome in executor.outcomes()}
+    assert len(ended) == 600
+    assert all(ended[number].value == number for number in range(600) if number % 7)
+    assert all(outcome.failure is not None for number, outcome in ended.items() if not number % 7)
+
+
 def test_tasks_may_be_submitted_while_outcomes_are_read(executor: Executor):
     executor.submit(Task(TaskKey("begin", 0), pow, (2, 3)))
     values = []
