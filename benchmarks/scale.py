@@ -49,8 +49,10 @@ STATUS_STAGES = ("tile", "heatmap", "lesions", "export")
 
 @dataclass(slots=True)
 class Quiet:
-    """Counts what ended."""
+    """Counts what ended, and says so after each twentieth."""
 
+    to_do: int
+    start: float = field(default_factory=time.perf_counter)
     blocks: int = 0
     slides: int = 0
     failed: int = 0
@@ -64,6 +66,9 @@ class Quiet:
     def block_done(self, report: dict[str, Any]) -> None:
         """Count."""
         self.blocks += 1
+        if self.blocks % max(1, self.to_do // 20) == 0:
+            seconds = time.perf_counter() - self.start
+            print(f"{self.blocks:,} of {self.to_do:,} blocks after {seconds:,.0f} s", flush=True)
 
     def slide_done(self, entry: Entry) -> None:
         """Count."""
@@ -165,7 +170,7 @@ def drive_engine(root: Path, n_slides: int, n_blocks: int, n_workers: int) -> It
     each = max(1, n_blocks // n_slides)
     work = [SlideWork(f"slide_{index:05}", "token", each) for index in range(n_slides)]
     journal = Journal(open_run(root, create=True).journal)
-    quiet = Quiet()
+    quiet = Quiet(each * n_slides)
     with (
         open_executor(ClusterSettings(kind="local", workers=n_workers)) as executor,
         watched_memory() as memory,
