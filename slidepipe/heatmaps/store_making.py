@@ -7,6 +7,7 @@ store until the store is finished. What the store holds is told in `slidepipe.he
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ from slidepipe.storage.arrays import (
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.ome import multiscales
 from slidepipe.storage.publish import atomic_folder, flush_tree, remove_tree
-from slidepipe.storage.shards import ChunkIndex, write_shard
+from slidepipe.storage.shards import ChunkIndex, check_shard, write_shard
 from slidepipe.storage.tile_codec import seal
 from slidepipe.tiles.store import TileStore
+
+_log = logging.getLogger(__name__)
 
 _ZSTD_LEVEL = 3
 _CODECS: tuple[dict[str, Any], ...] = (
@@ -72,8 +75,8 @@ def begin_heatmap(
     Returns
     -------
     tuple of int
-        Blocks that are still to be written, ascending. Blocks whose file is not whole count among them, even of
-        a store that was complete.
+        Blocks that are still to be written, ascending. Blocks whose file is not whole, or has other bytes than were
+        written, count among them, even of a store that was complete.
 
     Raises
     ------
@@ -85,11 +88,12 @@ def begin_heatmap(
     except StoreError:
         plan = _create(path, store, grid, token, provenance)
     if plan.is_complete:
-        if all(_is_whole(plan, block) for block in plan.grid.blocks):
+        if all(_is_sound(plan, block) for block in plan.grid.blocks):
             return ()
         plan = _create(path, store, grid, token, provenance)
+    # The power may have been cut before what the ledger tells of was on the disk.
     done = BlockLedger(plan.ledger, token).done()
-    return tuple(block for block in plan.grid.blocks if block not in done or not _is_whole(plan, block))
+    return tuple(block for block in plan.grid.blocks if block not in done or not _is_sound(plan, block))
 
 
 def _create(
@@ -142,6 +146,17 @@ def _is_whole(plan: HeatmapPlan, block: int) -> bool:
     try:
         check_block(plan, block)
     except StoreError:
+        return False
+    return True
+
+
+def _is_sound(plan: HeatmapPlan, block: int) -> bool:
+    """Tell whether a block is whole and all its checksums match."""
+    try:
+        check_block(plan, block)
+        check_shard(plan.shard_file(block), _layout(plan.grid).chunks_per_shard)
+    except StoreError as error:
+        _log.info("slide %s: block %d of the heatmap is not believed: %s", plan.slide_id, block, error)
         return False
     return True
 

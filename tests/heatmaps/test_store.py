@@ -114,6 +114,14 @@ def test_a_killed_heatmap_goes_on_where_it_stopped(tmp_path: Path, tiles: TileSt
     assert begin_heatmap(path, tiles, grid, TOKEN, {}) == blocks[3:]
     tear(plan.shard_file(blocks[1]))
     assert begin_heatmap(path, tiles, grid, TOKEN, {}) == (blocks[1], *blocks[3:])
+    spoil(plan.shard_file(blocks[0]))  # as after a power cut: the size is right, the bytes are not
+    assert begin_heatmap(path, tiles, grid, TOKEN, {}) == (*blocks[:2], *blocks[3:])
+
+
+def spoil(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[:8] = bytes(8)
+    path.write_bytes(content)
 
 
 def tear(path: Path) -> None:
