@@ -304,17 +304,42 @@ def remove_strays(folder: Path, endings: Collection[str] = ()) -> None:
     """
     if as_remote(folder) is not None:
         return
+    now = folder_time(folder)
     for root, folders, files in os.walk(folder):
         for name in filter(_STRAY.fullmatch, (*files, *folders)):
             path = Path(root, name)
             with suppress(FileNotFoundError):
-                if time.time() - path.lstat().st_mtime < _OLD_S:
+                if now - path.lstat().st_mtime < _OLD_S:
                     continue
                 if name in files:
                     path.unlink()
                 else:
                     shutil.rmtree(path)
         folders[:] = [name for name in folders if not name.endswith((*endings, ".tmp", ".deleting"))]
+
+
+def folder_time(folder: Path) -> float:
+    """Tell what time it is by the clock that a folder's files are stamped with: of a network drive, its server's.
+
+    Parameters
+    ----------
+    folder
+        Folder on a disk.
+
+    Returns
+    -------
+    float
+        Seconds since 1970; this machine's own where nothing can be written.
+    """
+    probe = _temporary_name(folder / "time")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def _temporary_name(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,21 @@ def test_strays_are_removed_at_any_depth_but_not_from_stores_nor_files_that_only
     assert not any(path.exists() for path in strays)
     assert all(path.exists() for path in others)
     remove_strays(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("skew_s", [-7200.0, 7200.0])
+def test_what_is_young_is_kept_whatever_this_machine_takes_the_time_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew_s: float
+):
+    stray = tmp_path / ".a.json.01234567.tmp"
+    stray.write_bytes(b"x")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + skew_s)
+    remove_strays(tmp_path)
+    assert [*tmp_path.iterdir()] == [stray]
+    os.utime(stray, (now() - 3700,) * 2)
+    remove_strays(tmp_path)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_links_out_of_a_tree_are_removed_and_not_followed(tmp_path: Path):
