@@ -37,6 +37,15 @@ def test_slides_alone_are_enough_to_tile(shared_data: Path, tmp_path: Path):
     assert call("verify", "--run", tmp_path / "run").exit_code == 0
 
 
+def test_a_file_that_is_no_page_is_not_taken_for_the_performance_report(tmp_path: Path):
+    config = tmp_path / "study.yaml"
+    config.write_text("slides: here\n")
+    refused = call("run", "--performance-report", config)
+    assert refused.exit_code == 2
+    assert "no name of an HTML page" in refused.output
+    assert config.read_text() == "slides: here\n"
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"

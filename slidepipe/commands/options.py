@@ -59,11 +59,35 @@ accept_changed_option = click.option(
     is_flag=True,
     help="Do slides again whose files have changed since they were tiled; else they are refused.",
 )
+_IN_THE_RUN = "run"
+
+
+class _Page(click.ParamType[Path]):
+    """An HTML page to write: nothing else is ever overwritten, should the name of another file follow the option."""
+
+    name = "page"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from slidepipe.storage.locations import location
+
+        if value == _IN_THE_RUN:
+            return Path()
+        if not value.lower().endswith((".html", ".htm")):
+            self.fail(
+                f"{value!r} is no name of an HTML page, such as report.html; give the option last to leave it out",
+                param,
+                ctx,
+            )
+        return location(value)
+
+
 performance_report_option = click.option(
     "--performance-report",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write an HTML page about what the Dask workers did.",
+    type=_Page(),
+    is_flag=False,
+    flag_value=_IN_THE_RUN,
+    metavar="[FILE]",
+    help="Write an HTML page about what the Dask workers did; without FILE, performance.html in the run directory.",
 )
 
 _results_options = (

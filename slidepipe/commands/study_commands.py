@@ -240,6 +240,8 @@ def heatmap(
 
         if slide_ids:
             raise click.UsageError("--slide chooses slides of a study: give SLIDES or --slide")
+        if performance_report is not None:
+            raise click.UsageError("--performance-report goes with --run DIR")
         folder = run_folder or Path("slidepipe-heatmaps")
         return look_at_slides(
             slides, model or "builtin", folder, overrides, console=console(), with_qupath=qupath

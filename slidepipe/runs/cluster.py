@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from slidepipe.runs.allowance import usable_memory, worker_count
 from slidepipe.runs.batch import lost_job_keeper, open_batch_cluster
 from slidepipe.runs.dask_executor import DaskExecutor
 from slidepipe.runs.executor import Executor, SerialExecutor
+from slidepipe.storage.publish import write_bytes
 
 _CONNECT_S = 20
 
@@ -104,9 +106,21 @@ def open_executor(settings: ClusterSettings, place: ClusterPlace | None = None) 
             expected = (settings.jobs or 1) * settings.processes_per_job
         place.tell(_where(settings, client))
         if place.performance_report is not None:
-            place.performance_report.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(performance_report(filename=str(place.performance_report)))
+            stack.enter_context(_reported(place.performance_report))
         yield DaskExecutor(client, settings.task_timeout_s, settings.resources, expected, look_after)
+
+
+@contextmanager
+def _reported(page: Path) -> Iterator[None]:
+    """Have Dask write its page, after a failure too, on this machine, from where it goes to a disk or a store."""
+    with tempfile.TemporaryDirectory(prefix="slidepipe-") as folder:
+        local = Path(folder, "performance.html")
+        try:
+            with performance_report(filename=str(local)):
+                yield
+        finally:
+            if local.is_file():
+                write_bytes(page, local.read_bytes())
 
 
 def _join(address: str) -> Client:

@@ -16,6 +16,7 @@
       evaluation/          evaluation.json and its figures
       export/              a QuPath project, OME-TIFF, GeoJSON, challenge CSV
       report.html
+      performance.html     what the Dask workers did, if that was asked for; one page more for each further cluster
       journal/             what became of every slide in every stage
       arrays/              where stages run as job arrays: which task does what, and what became of it
       logs/                output of the jobs of a batch system
@@ -94,6 +95,11 @@ class RunFolder:
     def report(self) -> Path:
         """The page to open."""
         return self.root / "report.html"
+
+    @property
+    def performance(self) -> Path:
+        """Page of what the workers did."""
+        return self.root / "performance.html"
 
     @property
     def journal(self) -> Path:

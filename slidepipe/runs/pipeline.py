@@ -46,7 +46,7 @@ class RunOptions:
     accept_changed: bool = False
     """Do slides again whose files have changed since the run tiled them; else they are refused."""
     performance_report: Path | None = None
-    """HTML page of what the workers did; None writes none."""
+    """HTML page of what the workers did; an empty path for the one in the run directory, None writes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,8 @@ def run_stages(
     options = options or RunOptions()
     failed: list[Entry] = []
     root, report = study.folder.root, options.performance_report
+    if report == Path():
+        report = study.folder.performance
     with (
         share_run(root) if study.chosen else own_run(root) as ownership,
         StageWorkers(study.config.cluster, study.folder, console, report) as workers,

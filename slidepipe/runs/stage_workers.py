@@ -149,7 +149,9 @@ class StageWorkers:
         if self._report is None:
             return None
         self._reports += 1
-        return self._report if self._reports == 1 else self._report.with_stem(f"{self._report.stem}-{stage}")
+        if self._reports == 1:
+            return self._report
+        return self._report.with_name(f"{self._report.stem}-{stage}{self._report.suffix}")
 
     def _tell(self, line: str) -> None:
         self._console.print(escape(line), soft_wrap=True)

@@ -57,6 +57,19 @@ def test_a_run_leaves_every_output(finished: Study):
     assert states == {"done"}
 
 
+def test_what_the_workers_did_is_kept_in_the_run_unless_a_page_is_named(
+    quick_config: StudyConfig, tmp_path: Path
+):
+    local = replace(quick_config.cluster, kind="local", workers=1)
+    study = begin_study(tmp_path / "run", replace(quick_config, cluster=local)).choose(["normal_001"])
+    for asked, page in (
+        (Path(), study.folder.performance),
+        (tmp_path / "a" / "b.html", tmp_path / "a" / "b.html"),
+    ):
+        assert not run_stages(study, ("preview",), quiet(), RunOptions(performance_report=asked))
+        assert "<html" in page.read_text(encoding="utf-8")
+
+
 def test_a_finished_run_has_no_problem_and_no_leftover(finished: Study):
     found = find_problems(finished, decode=True)
     assert {name: problems for name, problems in found.items() if problems} == {}
