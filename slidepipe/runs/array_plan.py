@@ -2,14 +2,14 @@
 
 ``arrays/<stage>.json`` is written once, when the array is begun: the slides with their blocks, in the order of the
 cohort, and how many tasks share them. ``arrays/<stage>/<index>.json`` is written by the task of that index alone, whole
-and by rename, after each of its blocks, so no two processes ever write one file.
+and by rename, when it begins and after each of its blocks, so no two processes ever write one file.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +57,8 @@ class UnitRecord:
     seconds: float
     peak_bytes: int
     failure: Failure | None
+    parts_s: dict[str, float] = field(default_factory=dict)
+    """How long each part of the work was busy, where the stage tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +186,32 @@ def read_array_plan(folder: RunFolder, stage: str) -> ArrayPlan:
     RunError
         If no array of this stage was begun.
     """
-    path = _plan_path(folder, stage)
-    if not path.is_file():
+    plan = find_array_plan(folder, stage)
+    if plan is None:
         raise RunError(
             f"{folder.root} has no array of the stage {stage} yet: begin it with `slidepipe {stage}-begin`"
         )
+    return plan
+
+
+def find_array_plan(folder: RunFolder, stage: str) -> ArrayPlan | None:
+    """Read the plan of the array that was begun last, if there is one.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    stage
+        Name of the stage.
+
+    Returns
+    -------
+    ArrayPlan or None
+        None if no array of this stage was begun.
+    """
+    path = _plan_path(folder, stage)
+    if not path.is_file():
+        return None
     content = read_json(path)
     return ArrayPlan(
         stage=stage,
@@ -246,16 +269,42 @@ def read_records(folder: RunFolder, plan: ArrayPlan, index: int) -> list[UnitRec
     list of UnitRecord
         Empty if the task has not come to its first block, or the file is of an earlier array.
     """
-    path = _records_folder(folder, plan.stage) / f"{index}.json"
-    if not path.is_file():
-        return []
-    content = read_json(path)
-    return [_record(entry) for entry in content["blocks"]] if content["plan"] == plan.name else []
+    return read_task(folder, plan, index) or []
+
+
+def read_task(folder: RunFolder, plan: ArrayPlan, index: int) -> list[UnitRecord] | None:
+    """Read what a task has done, and whether it has begun at all.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    plan
+        The array.
+    index
+        The task.
+
+    Returns
+    -------
+    list of UnitRecord or None
+        None if it has not begun, or the file is of an earlier array.
+    """
+    try:
+        content = read_json(_records_folder(folder, plan.stage) / f"{index}.json")
+    except FileNotFoundError:
+        return None
+    return [_record(entry) for entry in content["blocks"]] if content["plan"] == plan.name else None
 
 
 def _record(entry: dict[str, Any]) -> UnitRecord:
     failure = None if entry["failure"] is None else Failure(**entry["failure"])
-    return UnitRecord(Unit(entry["slide_id"], entry["block"]), entry["seconds"], entry["peak_bytes"], failure)
+    return UnitRecord(
+        Unit(entry["slide_id"], entry["block"]),
+        entry["seconds"],
+        entry["peak_bytes"],
+        failure,
+        entry.get("parts_s", {}),
+    )
 
 
 def _plan_path(folder: RunFolder, stage: str) -> Path:

@@ -8,6 +8,7 @@ finish. Killed tasks may run again, whole: what a task has done, it skips.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -16,6 +17,7 @@ from slidepipe.runs.array_plan import (
     ArrayPlan,
     ArraySlide,
     Sharing,
+    Unit,
     UnitRecord,
     read_array_plan,
     read_records,
@@ -26,6 +28,7 @@ from slidepipe.runs.cluster import open_executor
 from slidepipe.runs.engine import TASKS_PER_WORKER, SlideWork, attempt_number
 from slidepipe.runs.executor import Executor, Task, TaskKey
 from slidepipe.runs.journal import Entry, Failure, Outcome, attempt, describe_failure
+from slidepipe.runs.ownership import Ownership, own_run, share_run
 from slidepipe.runs.pending import refuse, still_to_do
 from slidepipe.runs.plan import Unplanned, fill_tissue_table, plan_heatmaps, plan_tiles
 from slidepipe.runs.study import Study
@@ -40,8 +43,7 @@ _PLANNERS: dict[SlideStage, Callable[[Study], tuple[list[SlideWork], list[Unplan
 def begin_array(study: Study, stage: SlideStage, sharing: Sharing) -> ArrayPlan:
     """Prepare the stores of all slides that are to be done, and share their blocks out among the tasks of an array.
 
-    Slides are prepared by the workers that the study's settings ask for; those are gone when this returns. No task of
-    an earlier array of the stage may still be running.
+    Slides are prepared by the workers that the study's settings ask for; those are gone when this returns.
 
     Parameters
     ----------
@@ -60,24 +62,27 @@ def begin_array(study: Study, stage: SlideStage, sharing: Sharing) -> ArrayPlan:
     Raises
     ------
     RunError
-        If the run lacks what the stage needs, or no worker can be had.
+        If another process works on the run, a task of an earlier array of the stage still runs, the run lacks what the
+        stage needs, or no worker can be had.
     """
-    work, unplanned = _PLANNERS[stage](study)
-    if stage == TILE:
-        fill_tissue_table(study)
-    refused = [refuse(study, stage, item).slide_id for item in unplanned]
-    pending = still_to_do(study, stage, work)
-    slides: list[ArraySlide] = []
-    if pending:
-        with open_executor(study.config.cluster.of_stage(stage.name)) as executor:
-            for entry, outcome in _begun(study, stage, pending, executor):
-                if outcome.failure is None:
-                    slides.append(_array_slide(entry, outcome))
-                else:
-                    refused.append(entry.slide_id)
-    place = {item.slide_id: index for index, item in enumerate(pending)}
-    slides.sort(key=lambda slide: place[slide.slide_id])
-    return write_array_plan(study.folder, stage.name, slides, refused, sharing)
+    with own_run(study.folder.root, (stage.name,)) as ownership:
+        work, unplanned = _PLANNERS[stage](study)
+        if stage == TILE:
+            fill_tissue_table(study)
+        refused = [refuse(study, stage, item).slide_id for item in unplanned]
+        pending = still_to_do(study, stage, work)
+        slides: list[ArraySlide] = []
+        if pending:
+            with open_executor(study.config.cluster.of_stage(stage.name)) as executor:
+                for entry, outcome in _begun(study, stage, pending, executor):
+                    ownership.check()
+                    if outcome.failure is None:
+                        slides.append(_array_slide(entry, outcome))
+                    else:
+                        refused.append(entry.slide_id)
+        place = {item.slide_id: index for index, item in enumerate(pending)}
+        slides.sort(key=lambda slide: place[slide.slide_id])
+        return write_array_plan(study.folder, stage.name, slides, refused, sharing)
 
 
 def _array_slide(entry: Entry, outcome: Outcome) -> ArraySlide:
@@ -148,17 +153,29 @@ def run_array_task(study: Study, stage: SlideStage, index: int) -> list[UnitReco
     Raises
     ------
     RunError
-        If no array was begun, it has no such task, or a slide or its settings have changed since; blocks of slides that
-        have not changed are done before this is raised.
+        If no array was begun, it has no such task, a command owns the run that would change what the task reads, or a
+        slide or its settings have changed since; blocks of slides that have not changed are done before this is raised.
     """
     plan = read_array_plan(study.folder, stage.name)
     units = plan.units_of(index)
+    if not units:
+        return []
+    with share_run(study.folder.root, stage.name, {unit.slide_id for unit in units}) as ownership:
+        return _do_units(study, stage, plan, index, ownership)
+
+
+def _do_units(
+    study: Study, stage: SlideStage, plan: ArrayPlan, index: int, ownership: Ownership
+) -> list[UnitRecord]:
+    units = plan.units_of(index)
     records = [record for record in read_records(study.folder, plan, index) if record.failure is None]
+    write_records(study.folder, plan, index, records)
     done = {record.unit for record in records}
     work, failures = _planned(study, stage, {unit.slide_id for unit in units})
     tokens = {slide.slide_id: slide.token for slide in plan.slides}
     changed = []
     for unit in units:
+        ownership.check()
         item = work.get(unit.slide_id)
         if unit in done:
             continue
@@ -169,11 +186,22 @@ def run_array_task(study: Study, stage: SlideStage, index: int) -> list[UnitReco
             continue
         else:
             outcome = attempt(stage.block, item.job, unit.block)
-        records.append(UnitRecord(unit, round(outcome.seconds, 3), outcome.peak_bytes, outcome.failure))
+        records.append(_unit_record(unit, outcome))
         write_records(study.folder, plan, index, records)
     if changed:
         raise RunError(_has_changed(stage, sorted(set(changed))))
     return records
+
+
+def _unit_record(unit: Unit, outcome: Outcome) -> UnitRecord:
+    parts_s = (outcome.value or {}).get("parts_s", {})
+    return UnitRecord(
+        unit,
+        round(outcome.seconds, 3),
+        outcome.peak_bytes,
+        outcome.failure,
+        {part: round(seconds, 3) for part, seconds in parts_s.items()},
+    )
 
 
 def _planned(
@@ -212,8 +240,13 @@ def finish_array(study: Study, stage: SlideStage) -> list[Entry]:
     Raises
     ------
     RunError
-        If no array was begun, or the run lacks what the stage needs.
+        If no array was begun, the run lacks what the stage needs, or a command owns it that would change it.
     """
+    with share_run(study.folder.root, stage.name, None):
+        return _finish(study, stage)
+
+
+def _finish(study: Study, stage: SlideStage) -> list[Entry]:
     plan = read_array_plan(study.folder, stage.name)
     records: dict[str, list[UnitRecord]] = {slide.slide_id: [] for slide in plan.slides}
     for index in range(plan.tasks):
@@ -250,14 +283,26 @@ def _last_entry(
         state="done" if outcome.failure is None else "failed",
         token=slide.token,
         started=slide.started,
-        wall_s=round(time.time() - slide.started, 3),
+        # Begun on another machine, perhaps, with another clock.
+        wall_s=round(max(0.0, time.time() - slide.started), 3),
         busy_s=round(slide.busy_s + sum(record.seconds for record in records) + outcome.seconds, 3),
         peak_bytes=max([slide.peak_bytes, outcome.peak_bytes, *(record.peak_bytes for record in records)]),
+        parts_s=_sum_parts(records),
         attempts=slide.attempts,
         source=slide.source,
+        blocks=len(slide.blocks),
+        blocks_done=sum(record.failure is None for record in records),
         summary=outcome.value or {},
         failure=outcome.failure,
     )
+
+
+def _sum_parts(records: Sequence[UnitRecord]) -> dict[str, float]:
+    parts: defaultdict[str, float] = defaultdict(float)
+    for record in records:
+        for part, seconds in record.parts_s.items():
+            parts[part] += seconds
+    return {part: round(seconds, 3) for part, seconds in parts.items()}
 
 
 def unfinished_tasks(study: Study, stage: SlideStage) -> list[int]:

@@ -96,19 +96,19 @@ def run_stages(
     root, report = study.folder.root, options.performance_report
     if report == Path():
         report = study.folder.performance
+    shared = "tile" if names[0] == "preview" else names[0]
     with (
-        share_run(root) if study.chosen else own_run(root) as ownership,
+        share_run(root, shared, study.chosen) if study.chosen else own_run(root, names) as ownership,
         StageWorkers(study.config.cluster, study.folder, console, report) as workers,
     ):
-        if ownership is not None:
+        if study.chosen is None:
             save_study(study)
             remove_strays(root, (".zarr", ".work"))
         line = _Line(study, workers, _OwnersWatcher(console, ownership), console, options)
         for name in names:
             if name != "report" and any(entry.slide_id == COHORT for entry in failed):
                 continue
-            if ownership is not None:
-                ownership.check()
+            ownership.check()
             start = time.perf_counter()
             entries = _RUN[name](line)
             failed += [entry for entry in entries if entry.failure is not None]
@@ -121,13 +121,12 @@ def run_stages(
 class _OwnersWatcher(ConsoleWatcher):
     """Stops the command where the run is not its own any more."""
 
-    def __init__(self, console: Console, ownership: Ownership | None) -> None:
+    def __init__(self, console: Console, ownership: Ownership) -> None:
         super().__init__(console)
         self._ownership = ownership
 
     def slide_done(self, entry: Entry) -> None:
-        if self._ownership is not None:
-            self._ownership.check()
+        self._ownership.check()
         super().slide_done(entry)
 
 

@@ -18,6 +18,7 @@ from slidepipe.runs.progress import describe_seconds
 from slidepipe.runs.status import RunStatus, StageStatus, read_status
 
 _WATCH_EVERY_S = 5.0
+_MOST_HOSTS = 5
 _MOST_FAILURES = 30
 """Failures that are printed; scripts get all of them."""
 
@@ -53,7 +54,7 @@ def print_status(root: Path, console: Console, *, as_json: bool) -> bool:
 
 
 def watch_status(root: Path, console: Console) -> bool:
-    """Show the state of a run until the command that works on it ends.
+    """Show the state of a run until the commands that work on it end.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def watch_status(root: Path, console: Console) -> bool:
     """
     status = read_status(root)
     with Live(_page(status), console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        while status.owner is not None:
+        while status.owner is not None or status.beside:
             time.sleep(_WATCH_EVERY_S)
             status = read_status(root)
             live.update(_page(status), refresh=True)
@@ -85,6 +86,7 @@ def _document(status: RunStatus) -> dict[str, object]:
     stages = {stage.stage: asdict(stage) for stage in status.stages}
     return {
         "owner": None if status.owner is None else asdict(status.owner),
+        "beside": [asdict(worker) for worker in status.beside],
         "stages": stages,
         "failures": [asdict(entry) for entry in status.failures],
     }
@@ -106,9 +108,9 @@ def _row(stage: StageStatus) -> tuple[str, ...]:
     running = str(stage.running or "")
     if stage.blocks:
         running += f" ({stage.blocks_done}/{stage.blocks} blocks)"
-    if stage.interrupted:
-        running = ", ".join(part for part in (running, f"{stage.interrupted} interrupted") if part)
-    begun = stage.done or stage.running or stage.failed or stage.interrupted
+    others = ((stage.waiting, "waiting"), (stage.interrupted, "interrupted"))
+    running = ", ".join(part for part in (running, *(f"{n} {what}" for n, what in others if n)) if part)
+    begun = stage.done or stage.running or stage.failed or stage.waiting or stage.interrupted
     done = f"{stage.done}/{stage.total}" if begun and stage.total not in {None, 1} else str(stage.done or "")
     slowest = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in stage.slowest[:1])
     return (
@@ -125,6 +127,14 @@ def _row(stage: StageStatus) -> tuple[str, ...]:
 
 def _work(status: RunStatus) -> Text:
     if status.owner is None:
+        if status.beside:
+            hosts = sorted({worker.host for worker in status.beside})
+            named = ", ".join(hosts[:_MOST_HOSTS]) + (", …" if len(hosts) > _MOST_HOSTS else "")
+            return Text(
+                f"{len(status.beside)} commands on single slides or tasks of arrays work on it, on {named}"
+            )
+        if any(stage.waiting for stage in status.stages):
+            return Text("nobody works on it now: an array waits for its tasks, or for its finish")
         if any(stage.interrupted for stage in status.stages):
             return Text("nobody works on it: what was interrupted goes on with the next `slidepipe run`")
         return Text("nobody works on it")

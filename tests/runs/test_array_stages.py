@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from slidepipe.errors import RunError
 from slidepipe.runs.array_plan import Sharing
 from slidepipe.runs.array_stages import begin_array, finish_array, run_array_task, unfinished_tasks
 from slidepipe.runs.journal import Entry
+from slidepipe.runs.ownership import own_run
 from slidepipe.runs.pipeline import run_stages
+from slidepipe.runs.status import read_status
 from slidepipe.runs.study import Study, begin_study, open_study
 from slidepipe.runs.verify import find_problems
 from slidepipe.stages import HEATMAP, TILE, SlideStage
@@ -63,10 +67,70 @@ def test_arrays_leave_the_bytes_and_the_journal_of_a_run(finished: Study, begun:
     for stage in ("tile", "heatmap"):
         assert facts(begun, stage) == facts(finished, stage)
         assert all(entry.busy_s > 0 and entry.peak_bytes > 0 for entry in begun.journal.entries(stage))
+    looked = [entry for entry in begun.journal.entries("heatmap") if entry.blocks]
+    assert all({"forward", "write"} <= entry.parts_s.keys() for entry in looked)
+    assert all(entry.blocks_done == entry.blocks for entry in looked)
     assert not any(find_problems(begun).values())
     console = quiet()
     assert not run_stages(begun, ("tile", "train", "heatmap"), console)
     assert console.file.getvalue().count("nothing to do") == 3
+
+
+def test_status_tells_tasks_that_work_from_those_that_wait_and_those_that_were_killed(small: Study):
+    root = small.folder.root
+    plan = begin_array(small, TILE, Sharing(tasks=2))
+    assert state(root) == (0, 2, 0)
+    assert read_status(root).stages[0].blocks_done == 0
+    assert files(root / "owner") == []
+    command = [sys.executable, "-c", _STOPPING_TASK, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        assert task.stdout.readline() == "at work\n"
+        with pytest.raises(RunError, match=f"process {task.pid}"):
+            begin_array(small, TILE, Sharing(tasks=2))
+        (worker,) = read_status(root).beside
+        assert worker.slides is not None
+        running, waiting, interrupted = state(root)
+        assert (running, running + waiting, interrupted) == (len(worker.slides), 2, 0)
+        task.kill()
+    assert state(root) == (0, 2 - running, running)
+    for index in range(plan.tasks):
+        run_array_task(small, TILE, index)
+    assert state(root) == (0, 2, 0)
+    finish_array(small, TILE)
+    assert state(root) == (0, 0, 0)
+    assert read_status(root).stages[0].done == 2
+    with own_run(root):  # removes what the killed task left
+        pass
+    assert files(root / "owner") == []
+
+
+_STOPPING_TASK = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+from slidepipe.runs.array_stages import run_array_task
+from slidepipe.runs.study import open_study
+from slidepipe.stages import TILE
+
+def stop(job, block):
+    print("at work", flush=True)
+    time.sleep(600)
+
+stage = replace(TILE, block=stop)
+from slidepipe.runs import array_stages
+array_stages._PLANNERS[stage] = array_stages._PLANNERS[TILE]
+run_array_task(open_study(Path(sys.argv[1])), stage, 0)
+"""
+
+
+def state(root: Path) -> tuple[int, int, int]:
+    stage = read_status(root).stages[0]
+    return stage.running, stage.waiting, stage.interrupted
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*"))
 
 
 def test_what_is_done_is_not_begun_again(small: Study):

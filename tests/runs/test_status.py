@@ -11,12 +11,13 @@ from rich.console import Console
 from slidepipe.runs import status_table
 from slidepipe.runs.folder import open_run
 from slidepipe.runs.journal import COHORT, Entry, Journal, attempt
-from slidepipe.runs.ownership import own_run
+from slidepipe.runs.ownership import own_run, share_run
 from slidepipe.runs.status import StageStatus, read_status
 from slidepipe.runs.status_table import print_status, watch_status
 from slidepipe.runs.study import Study
 
 from .conftest import quiet
+from .test_ownership import elsewhere
 
 
 @pytest.fixture
@@ -62,6 +63,42 @@ def test_what_a_dead_command_left_running_is_interrupted(run: Path):
     print_status(run, console, as_json=False)
     assert "2 interrupted" in console.file.getvalue()
     assert "nobody works on it: what was interrupted goes on" in console.file.getvalue()
+
+
+def test_slides_of_commands_beside_each_other_run_while_their_own_lives(run: Path):
+    note(run, "a", "running")
+    with share_run(run, "tile", ["b"]), share_run(run, "heatmap", ["a"]):
+        note(run, "b", "running")
+        note(run, "c", "running")
+        assert (tile(run).running, tile(run).interrupted) == (1, 2)
+        console = quiet()
+        print_status(run, console, as_json=False)
+        assert "2 commands on single slides or tasks of arrays work on it, on" in console.file.getvalue()
+        console = quiet()
+        print_status(run, console, as_json=True)
+        beside = json.loads(console.file.getvalue())["beside"]
+        assert sorted(other["slides"] for other in beside) == [["a"], ["b"]]
+    assert (tile(run).running, tile(run).interrupted) == (0, 3)
+
+
+def test_an_owner_runs_nothing_of_other_stages(run: Path):
+    with own_run(run, ("train", "heatmap")):
+        note(run, "a", "running")
+        assert (tile(run).running, tile(run).interrupted) == (0, 1)
+
+
+@pytest.mark.parametrize("skew_s", [-3600.0, 3600.0])
+def test_clocks_that_differ_give_no_negative_times(run: Path, finished: Study, skew_s: float):
+    (run / "cohort.csv").write_bytes(finished.folder.cohort.read_bytes())
+    began = time.time() + skew_s
+    elsewhere(run, since=began - 60, stages=["tile"])
+    note(run, "a", "done", started=began - 60, wall_s=40.0)
+    note(run, "b", "running", started=began - 20, wall_s=20.0, blocks=4, blocks_done=2)
+    stage = tile(run)
+    assert (stage.running, stage.interrupted) == (1, 0)
+    assert stage.slides_per_hour == pytest.approx(1.5 * 60)  # by the clock of the machine that works
+    assert stage.left_s == pytest.approx((8 - 1.5) * 40)
+    assert all(seconds >= 20 for _, seconds in stage.slowest)
 
 
 def test_rate_and_time_left_count_parts_of_slides(run: Path, finished: Study):
