@@ -5,8 +5,9 @@ import logging
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,12 +58,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def s3_listeners() -> list[Callable[[str, str], bool]]:
+    """Those who are told of each request to the S3 service, method and path, and say whether it gets lost."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(s3_listeners: list[Callable[[str, str], bool]]) -> Iterator[str]:
     """Address of moto's S3 service, which speaks the API over HTTP; skips where moto is not installed."""
     server = pytest.importorskip("moto.server", reason="moto is missing: pip install slidepipe[test]")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     service = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     service.start()
+    answer = service._server.app
+
+    def listen(environ: dict[str, Any], respond: Callable[..., Any]) -> Any:
+        asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if any(is_lost(*asked) for is_lost in s3_listeners):
+            respond("503 Service Unavailable", [])
+            return []
+        return answer(environ, respond)
+
+    service._server.app = listen
     _, port = service.get_host_and_port()
     yield f"http://127.0.0.1:{port}"
     service.stop()

@@ -49,7 +49,7 @@ _RESULTS = (
 _LONGEST_S = 300
 """A run takes ten seconds on two cores that have nothing else to do."""
 
-_SERVER = """
+STARTER = """
 import json, os, sys
 import slidepipe.classifier.training, slidepipe.runs.pipeline
 from slidepipe.cli import main
@@ -135,7 +135,7 @@ class _Runs:
         (folder / "study.yaml").write_text(_STUDY.format(slides=slides), encoding="utf-8")
         # Unbuffered: a line that Python has read ahead is one that `select` does not see.
         self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
 
     def start(self, root: Path) -> _Running:

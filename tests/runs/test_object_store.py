@@ -1,11 +1,13 @@
 """A study whose slides and run directory lie in an object store: the same bytes as on a disk, killed or not."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from slidepipe.storage.locations import location
 from slidepipe.tiles.tiling import begin_tiling, tile_block
 
 from .conftest import QUICK, digests, quiet
+from .test_chaos import STARTER
 
 SETTINGS = (*QUICK, "slides.reader=tiff", "heatmap.stride_px=128", "train.patches_per_epoch=64", "name=trial")
 _NAMES_ITS_PLACE = {"config.yaml", "cohort.csv", "export/project.qpproj", "report.html"}
@@ -116,6 +119,63 @@ def test_workers_that_are_killed_leave_what_can_be_gone_on_with(
     assert not run_stages(study, ("tile",), quiet())
     tiles = {name: digest for name, digest in on_disk.items() if name.startswith("tiles/")}
     assert {name: digest for name, digest in results(root).items() if name.startswith("tiles/")} == tiles
+
+
+_KILLED_AT = {
+    "/heatmaps/test_001.zarr/0/c/": True,
+    "/heatmaps/test_002.zarr.work/": False,
+    "/heatmaps/tumor_001.zarr/zarr.json": True,
+    "/lesions/test_001.features.json": True,
+    "/predictions/slides.csv": False,
+    "/evaluation/evaluation.json": True,
+    "/export/geojson/": False,
+    "/report.html": True,
+}
+"""Objects at whose writing a run is killed, and whether they are still written."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_study_that_is_killed_in_every_stage_ends_as_if_nothing_had_been(
+    slides: str,
+    bucket: Path,
+    on_disk: dict[str, str],
+    tmp_path: Path,
+    s3_listeners: list[Callable[[str, str], bool]],
+):
+    root, config = bucket / "run", tmp_path / "trial.yaml"
+    config.write_text(f"slides: {slides}\n")
+    overrides = [word for setting in SETTINGS for word in ("--set", setting)]
+    command = [["run", str(config), "--run", str(root), *overrides], str(tmp_path / "log")]
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert starter.stdin is not None
+    assert starter.stdout is not None
+    for name, is_written in _KILLED_AT.items():
+        starter.stdin.write(json.dumps(command) + "\n")
+        group = int(starter.stdout.readline())
+
+        def kill(
+            method: str, path: str, group: int = group, name: str = name, lost: bool = not is_written
+        ) -> bool:
+            if method != "PUT" or name not in path:
+                return False
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            return lost
+
+        s3_listeners.append(kill)
+        code = int(starter.stdout.readline())
+        s3_listeners.remove(kill)
+        assert code == -signal.SIGKILL, f"{name}: {(tmp_path / 'log').read_text()[-3000:]}"
+    with starter:
+        starter.stdin.close()
+    study, console = open_study(root), quiet()
+    assert not run_stages(study, STAGES, console), console.file.getvalue()
+    assert results(root) == on_disk
+    assert not any(find_problems(study).values())
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
