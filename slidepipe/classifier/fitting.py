@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from slidepipe.classifier.augmentation import augment
+from slidepipe.classifier.initial_weights import give_initial_weights
 from slidepipe.classifier.networks import (
     DEFAULT_MEAN,
     DEFAULT_STD,
@@ -64,7 +65,7 @@ class Fit:
 
 
 def start_fit(settings: TrainSettings, device: torch.device) -> Fit:
-    """Make a network with random weights and its optimiser.
+    """Make a network and its optimiser.
 
     Parameters
     ----------
@@ -76,9 +77,15 @@ def start_fit(settings: TrainSettings, device: torch.device) -> Fit:
     Returns
     -------
     Fit
-        Weights come from Torch's global random state.
+        Weights come from Torch's global random state, or from where the settings say.
+
+    Raises
+    ------
+    ModelError
+        As `give_initial_weights`.
     """
     network = build_network(settings.architecture, settings.patches.patch_px)
+    give_initial_weights(network, settings)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = settings.epochs * ceil_div(settings.patches_per_epoch, settings.batch_size)
     optimiser = _optimiser(network, settings)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
+from slidepipe.classifier.bottlenecks import OwnFeaturesHead
 from slidepipe.classifier.networks import PatchNetwork
 from slidepipe.classifier.precision import computing_in
 from slidepipe.errors import ModelError
@@ -133,7 +134,7 @@ class DensePass(nn.Module):
 
 
 def fold_normalisation(network: nn.Module) -> nn.Module:
-    """Merge each batch normalisation of a trunk into the convolution before it, a quarter faster on a CPU.
+    """Merge each batch normalisation into the convolution before it, a quarter faster on a CPU.
 
     Parameters
     ----------
@@ -148,8 +149,9 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
     if not isinstance(network, PatchNetwork):
         return network
     folded = copy.deepcopy(network)
-    trunk = fuse(folded.trunk)
-    folded.trunk = trunk if isinstance(trunk, nn.Sequential) else nn.Sequential(trunk)
+    folded.trunk = nn.Sequential(fuse(folded.trunk))
+    if isinstance(folded.head, OwnFeaturesHead):
+        folded.head.layers = nn.Sequential(fuse(folded.head.layers))
     return folded.eval()
 
 

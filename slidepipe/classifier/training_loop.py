@@ -33,6 +33,7 @@ from slidepipe.classifier.fitting import (
     train_epoch,
     validate,
 )
+from slidepipe.classifier.initial_weights import find_initial_weights
 from slidepipe.classifier.networks import DEFAULT_MEAN, DEFAULT_STD
 from slidepipe.classifier.patch_metrics import PatchMetrics
 from slidepipe.classifier.settings import TrainSettings
@@ -272,6 +273,8 @@ def write_model(
     dict
         ``weights_sha256``, ``metrics`` and ``training`` as in the card, and ``parts_s``.
     """
+    initial = find_initial_weights(settings)
+    recipe = {**training["settings"], "initial": None if initial is None else initial.facts()}
     card = ModelCard(
         architecture=settings.architecture,
         patch_px=settings.patches.patch_px,
@@ -280,7 +283,7 @@ def write_model(
         mean=DEFAULT_MEAN,
         std=DEFAULT_STD,
         weights_sha256="",
-        training=training,
+        training={**training, "settings": recipe},
         metrics={**asdict(fitted.kept), **_intervals(fitted.metrics), "epochs": len(fitted.history)},
         software=software_versions(),
         about=settings.about,

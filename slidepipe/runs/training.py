@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from slidepipe.classifier.card import CARD_NAME, WEIGHTS_NAME
+from slidepipe.classifier.initial_weights import find_initial_weights
 from slidepipe.classifier.patch_training import fingerprint_sources, train_on_patches
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.classifier.settings import TrainSettings
@@ -58,6 +59,9 @@ def run_training(study: Study, console: Console, workers: StageWorkers) -> list[
         beside_slides = [fingerprint(each) for each in rounds]
     else:
         beside_slides = fingerprint_sources(study.config.train)
+    initial = find_initial_weights(study.config.train)
+    if initial is not None:
+        beside_slides = [*beside_slides, initial.fingerprint]
     tell = _Teller(console)
 
     def work() -> Mapping[str, Any]:
