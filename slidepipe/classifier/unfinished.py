@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from slidepipe.classifier.devices import describe_device
+from slidepipe.classifier.initial_weights import find_initial_weights
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.provenance import fingerprint, software_versions
 from slidepipe.storage.publish import write_bytes
@@ -102,11 +103,17 @@ def unfinished_training(
     -------
     UnfinishedTraining
         The same for trainings that give the same bytes.
+
+    Raises
+    ------
+    ModelError
+        If the weights that it starts from cannot be found.
     """
     recipe = {key: value for key, value in asdict(settings).items() if key not in _CHANGES_NO_WEIGHT}
+    initial = find_initial_weights(settings)
     facts = {
         "version": _VERSION,
-        "settings": recipe,
+        "settings": {**recipe, "initial": None if initial is None else initial.fingerprint},
         "sources": sources,
         "device": describe_device(device),
         "software": software_versions(),

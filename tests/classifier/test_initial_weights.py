@@ -10,6 +10,7 @@ from slidepipe.classifier.initial_weights import find_initial_weights, lite0
 from slidepipe.classifier.networks import build_network
 from slidepipe.classifier.patch_training import train_on_patches
 from slidepipe.classifier.settings import PatchSettings, TrainSettings
+from slidepipe.classifier.unfinished import unfinished_training
 from slidepipe.errors import ConfigError, ModelError
 
 from .test_patch_training import SIDE, write_patches
@@ -47,6 +48,16 @@ def test_a_model_is_trained_further_from_where_it_stands(settings: TrainSettings
     # Hardly a step: the same model, but for what batch normalisation saw.
     kept = start_fit(replace(further, initial=str(tmp_path / "second")), CPU).network
     torch.testing.assert_close(kept.trunk[0].weight, network.trunk[0].weight, rtol=0, atol=1e-6)
+
+
+def test_a_training_does_not_go_on_from_another_model(settings: TrainSettings, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    further = replace(settings, initial=str(first))
+    tokens = []
+    for seed in (0, 1):
+        train_on_patches(replace(settings, seed=seed), first)
+        tokens.append(unfinished_training(tmp_path / "second", further, [], CPU).token)
+    assert tokens[0] != tokens[1]
 
 
 def test_a_model_of_another_network_or_patch_size_is_refused(settings: TrainSettings, tmp_path: Path) -> None:
