@@ -83,10 +83,20 @@ class PeerOutcome:
 
 
 def prepare(peer: Peer, folder: Path) -> str:
-    """Make the environment of a tool, unless it is there; return why that failed, or nothing."""
+    """Make the environment of a tool, unless it is there; return why that failed, or nothing.
+
+    What came of it is written into the environment, so that a second benchmark need not try again.
+    """
     home = folder / peer.script.removesuffix(".py") if peer.script else folder / peer.name
-    if (home / "ready").is_file():
-        return ""
+    outcome = home / "outcome.txt"
+    if not outcome.is_file():
+        reason = _install(peer, home)
+        home.mkdir(parents=True, exist_ok=True)
+        outcome.write_text(reason)
+    return outcome.read_text() or ("" if peer.script else "installs, but no call of it is known here")
+
+
+def _install(peer: Peer, home: Path) -> str:
     if shutil.which(peer.python) is None:
         return f"{peer.python} is not here"
     shutil.rmtree(home, ignore_errors=True)
@@ -99,8 +109,7 @@ def prepare(peer: Peer, folder: Path) -> str:
             return f"does not install within {_INSTALL_S} s"
         if done.returncode:
             return f"does not install: {_last_line(done.stderr)}"
-    (home / "ready").touch()
-    return "" if peer.script else "installs, but no call of it is known here"
+    return ""
 
 
 def run(
