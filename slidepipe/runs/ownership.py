@@ -43,6 +43,8 @@ DEAD_AFTER_S = 300.0
 ORDER = ("tile", "train", "heatmap", "mine", "predict", "evaluate", "export", "report")
 """Commands in the order in which each reads what those before it wrote."""
 
+_LAST_BEAT_S = 60.0
+"""Longest time that a disk or an object store may take to answer the last touch of a file."""
 _TRIES = 5
 _WATCHED_BEATS = 2.5
 _LONG_S = 86400.0
@@ -229,7 +231,8 @@ def _kept_fresh(file: OwnerFile, ownership: Ownership) -> Iterator[Ownership]:
         yield ownership
     finally:
         over.set()
-        beats.join(HEARTBEAT_S)
+        # A touch that is under way would put back what is removed below.
+        beats.join(_LAST_BEAT_S)
         file.remove()
 
 
