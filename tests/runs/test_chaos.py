@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +114,12 @@ class _Running:
     def workers(self) -> list[psutil.Process]:
         """Processes that were started to run tasks."""
         children = psutil.Process(self.group).children(recursive=True)
-        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        found = []
+        for child in children:
+            with suppress(psutil.NoSuchProcess):  # one that was killed, or has just ended
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child)
+        return found
 
 
 def _group_of(process: psutil.Process) -> int | None:
