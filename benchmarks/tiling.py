@@ -604,8 +604,11 @@ def peer_table(peers: Sequence[PeerOutcome]) -> list[str]:
         return []
     lines = ["| other tool | Mpx | s | Mpx/s |", "|---|---|---|---|"]
     for each in peers:
-        numbers = f"{each.pixels / 1e6:,.0f} | {each.seconds:.1f} | {peer_rate(each):,.1f}"
-        lines.append(f"| {each.name} | {each.failure or numbers}{' | | ' if each.failure else ''} |")
+        if each.failure:
+            lines.append(f"| {each.name} | {each.failure} | | |")
+        else:
+            numbers = f"{each.pixels / 1e6:,.0f} | {each.seconds:.1f} | {peer_rate(each):,.1f}"
+            lines.append(f"| {each.name} | {numbers} |")
     return lines
 
 
