@@ -21,7 +21,7 @@ def inference_precision(name: PrecisionName, device: torch.device) -> torch.dtyp
     Parameters
     ----------
     name
-        ``auto`` takes float16 on a CUDA device, which keeps three digits, else float32.
+        ``auto`` takes float16 on a CUDA device, else float32.
     device
         Where it computes.
 

@@ -164,7 +164,7 @@ class TrainSettings:
     ``last`` leaves the validation patches out of the choice, and trains for all epochs."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """0.1 trains towards 0.05 and 0.95, for outlines that are not exact."""
-    precision: PrecisionName = "auto"
+    precision: PrecisionName = "float32"
     """Numbers to compute with, the weights staying in 32 bits: ``float32``, or where Torch deems it safe (autocast)
     ``bfloat16`` or ``float16`` with scaled gradients. ``auto`` is bfloat16 on CUDA, float16 where a device has no
     bfloat16, and float32 elsewhere."""
@@ -228,10 +228,10 @@ class InferenceSettings:
     test_time_augmentation: Literal["none", "dihedral"] = "none"
     """``dihedral``: the mean probability over the eight orientations of each patch, in either mode, for eight times the
     time. Of no use to ``symmetric``, which sees all eight alike: there it changes nothing, and costs nothing."""
-    precision: PrecisionName = "auto"
+    precision: PrecisionName = "float32"
     """Numbers to compute with: ``float32``, or where Torch deems it safe (autocast) ``bfloat16`` or ``float16``.
-    ``auto`` is float16 on CUDA, whose probabilities then have about three digits, and float32 elsewhere: 16 bits are
-    slow on a CPU."""
+    ``auto`` is float16 on CUDA and float32 elsewhere, so workers with and without a GPU would round one slide
+    differently; it has not been tried on a GPU."""
     device: DeviceName = "auto"
     """Where to compute."""
     threads: Annotated[int, Ge(1)] | None = None
