@@ -49,9 +49,9 @@ _BLOCKS = (
     _Shape(5, 1, 6, 112, 112),
     _Shape(5, 1, 6, 112, 112),
 )
-"""Those of EfficientNet-Lite0 up to its fifth stage. The sixth and seventh hold four fifths of its weights."""
+"""Those of EfficientNet-Lite0 up to its fifth stage. What follows holds four fifths of its weights."""
 _TRUNK_BLOCKS = 3
-"""Blocks without padding. One more would cost a patch of 96 px two fifths of its features."""
+"""Blocks without padding. One more would cost a patch of 96 px a third of its features."""
 _DROPPED_BLOCKS = 0.05
 """Share of the patches that the last block is left out for while training; earlier ones less (Huang et al. 2016)."""
 _DROPOUT = 0.2
