@@ -252,26 +252,6 @@ def _without_unit(record: UnitRecord) -> dict[str, Any]:
     return fields
 
 
-def read_records(folder: RunFolder, plan: ArrayPlan, index: int) -> list[UnitRecord]:
-    """Read what became of the blocks of a task.
-
-    Parameters
-    ----------
-    folder
-        The run directory.
-    plan
-        The array.
-    index
-        The task.
-
-    Returns
-    -------
-    list of UnitRecord
-        Empty if the task has not come to its first block, or the file is of an earlier array.
-    """
-    return read_task(folder, plan, index) or []
-
-
 def read_task(folder: RunFolder, plan: ArrayPlan, index: int) -> list[UnitRecord] | None:
     """Read what a task has done, and whether it has begun at all.
 

@@ -20,7 +20,7 @@ from slidepipe.runs.array_plan import (
     Unit,
     UnitRecord,
     read_array_plan,
-    read_records,
+    read_task,
     write_array_plan,
     write_records,
 )
@@ -168,7 +168,7 @@ def _do_units(
     study: Study, stage: SlideStage, plan: ArrayPlan, index: int, ownership: Ownership
 ) -> list[UnitRecord]:
     units = plan.units_of(index)
-    records = [record for record in read_records(study.folder, plan, index) if record.failure is None]
+    records = [record for record in read_task(study.folder, plan, index) or () if record.failure is None]
     write_records(study.folder, plan, index, records)
     done = {record.unit for record in records}
     work, failures = _planned(study, stage, {unit.slide_id for unit in units})
@@ -250,7 +250,7 @@ def _finish(study: Study, stage: SlideStage) -> list[Entry]:
     plan = read_array_plan(study.folder, stage.name)
     records: dict[str, list[UnitRecord]] = {slide.slide_id: [] for slide in plan.slides}
     for index in range(plan.tasks):
-        for record in read_records(study.folder, plan, index):
+        for record in read_task(study.folder, plan, index) or ():
             records[record.unit.slide_id].append(record)
     work, failures = _planned(study, stage, records)
     entries = [study.journal.read(stage.name, slide_id) for slide_id in plan.refused]
@@ -329,5 +329,5 @@ def unfinished_tasks(study: Study, stage: SlideStage) -> list[int]:
     return [
         index
         for index, units in enumerate(plan.shares())
-        if len(read_records(study.folder, plan, index)) < len(units)
+        if len(read_task(study.folder, plan, index) or ()) < len(units)
     ]

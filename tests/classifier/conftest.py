@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from slidepipe.classifier.card import ModelCard
 from slidepipe.classifier.points import TrainingSlide
 from slidepipe.geometry import PixelSize
 from slidepipe.slides.outlines import Outline, SlideAnnotation
@@ -23,6 +24,22 @@ SIDE_PX = 640
 TISSUE = slice(64, 576)
 TUMOUR = slice(200, 360)
 MASK_PX = 16
+
+
+def plain_card(architecture: str, patch_px: int) -> ModelCard:
+    """Make the card of a network that was never trained."""
+    return ModelCard(
+        architecture=architecture,
+        patch_px=patch_px,
+        mpp=0.5,
+        mpp_range=(0.5, 0.5),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        weights_sha256="",
+        training={},
+        metrics={},
+        software={},
+    )
 
 
 def draw_slide(seed: int, has_tumour: bool) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from slidepipe.classifier.card import ModelCard
 from slidepipe.classifier.checkpoint import Classifier, load_model, save_model
 from slidepipe.classifier.devices import torch_threads
 from slidepipe.classifier.inference import classify_cells, modes_apart
@@ -20,6 +19,8 @@ from slidepipe.geometry import ceil_div
 from slidepipe.tiles.store import TileStore, open_tile_store
 from slidepipe.timing import Stopwatch
 
+from .conftest import plain_card
+
 STRIDE = 32
 SIDE_PX = 640
 PATCH, DENSE = InferenceSettings(mode="patch"), InferenceSettings(mode="dense")
@@ -29,18 +30,7 @@ PATCH, DENSE = InferenceSettings(mode="patch"), InferenceSettings(mode="dense")
 def make_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Classifier]:
     def make(architecture: Architecture, patch_px: int) -> Classifier:
         folder = tmp_path_factory.mktemp("model")
-        card = ModelCard(
-            architecture=architecture,
-            patch_px=patch_px,
-            mpp=0.5,
-            mpp_range=(0.5, 0.5),
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            weights_sha256="",
-            training={},
-            metrics={},
-            software={},
-        )
+        card = plain_card(architecture, patch_px)
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             network = build_network(architecture, patch_px)

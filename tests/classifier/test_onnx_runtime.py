@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from slidepipe.classifier import onnx_runtime
-from slidepipe.classifier.card import ModelCard
 from slidepipe.classifier.checkpoint import Classifier, load_model, save_model
 from slidepipe.classifier.inference import classify_cells
 from slidepipe.classifier.networks import build_network
@@ -17,23 +16,14 @@ from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.errors import ModelError
 from slidepipe.tiles.store import TileStore
 
+from .conftest import plain_card
+
 CELLS = np.argwhere(np.ones((9, 9), dtype=np.bool_)).astype(np.int64) + 4
 
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Classifier:
-    card = ModelCard(
-        architecture="compact",
-        patch_px=65,
-        mpp=0.5,
-        mpp_range=(0.5, 0.5),
-        mean=(0.5, 0.4, 0.6),
-        std=(0.5, 0.3, 0.2),
-        weights_sha256="",
-        training={},
-        metrics={},
-        software={},
-    )
+    card = replace(plain_card("compact", 65), mean=(0.5, 0.4, 0.6), std=(0.5, 0.3, 0.2))
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         network = build_network("compact")

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from slidepipe.classifier.builtin import BUILTIN_MODEL, find_model
-from slidepipe.classifier.card import ModelCard
 from slidepipe.classifier.checkpoint import Classifier, load_model, save_model
 from slidepipe.classifier.inference import classify_cells
 from slidepipe.classifier.networks import build_network
@@ -21,6 +20,8 @@ from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.errors import ModelError
 from slidepipe.tiles.store import TileStore
 
+from .conftest import plain_card
+
 STRIDE = 32
 AVERAGED = InferenceSettings(mode="patch", test_time_augmentation="dihedral", batch_size=16)
 
@@ -28,18 +29,7 @@ AVERAGED = InferenceSettings(mode="patch", test_time_augmentation="dihedral", ba
 @pytest.fixture
 def make_classifier(tmp_path: Path) -> Callable[..., Classifier]:
     def make(architecture: str, patch_px: int) -> Classifier:
-        card = ModelCard(
-            architecture=architecture,
-            patch_px=patch_px,
-            mpp=0.5,
-            mpp_range=(0.5, 0.5),
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            weights_sha256="",
-            training={},
-            metrics={},
-            software={},
-        )
+        card = plain_card(architecture, patch_px)
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             network = build_network(architecture, patch_px)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from slidepipe.storage.conditional import create_object, object_age_s, renew_obj
 from slidepipe.storage.locations import as_remote, location
 from slidepipe.storage.remote import RemotePath
 
-from .test_ownership import elsewhere, files, own_run_refused
+from .test_ownership import elsewhere, files, own_run_refused, start_together
 
 
 @pytest.fixture(autouse=True)
@@ -87,27 +86,7 @@ def test_an_owner_elsewhere_lives_by_the_clock_of_the_store_alone(root: Path, sk
 
 def test_of_many_that_start_at_once_never_two_own_the_run(root: Path):
     stored_ago(elsewhere(root), 301)
-    inside: list[int] = []
-    most: list[int] = []
-    start = threading.Barrier(4)
-
-    def take(number: int) -> None:
-        start.wait()
-        try:
-            with own_run(root):
-                inside.append(number)
-                most.append(len(inside))
-                time.sleep(0.2)
-                inside.remove(number)
-        except RunError:
-            pass
-
-    threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(most) == {1}
+    assert set(start_together(root, 4, 0.2)) == {1}
     assert files(root) == []
 
 

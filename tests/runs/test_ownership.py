@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -136,30 +136,32 @@ def test_a_file_that_was_cut_off_counts_until_it_is_old(tmp_path: Path):
     assert files(tmp_path) == []
 
 
-def test_of_many_that_start_at_once_never_two_own_the_run(tmp_path: Path):
-    elsewhere(tmp_path)
-    os.utime(tmp_path / "owner" / "1.json", (0, 0))
+def start_together(root: Path, count: int, pause_s: float) -> list[int]:
+    """Try to own a run from several threads at once, and tell how many owned it whenever one did."""
     inside: list[int] = []
     most: list[int] = []
-    start = threading.Barrier(8)
+    start = threading.Barrier(count)
 
     def take(number: int) -> None:
         start.wait()
-        try:
-            with own_run(tmp_path):
-                inside.append(number)
-                most.append(len(inside))
-                time.sleep(0.05)
-                inside.remove(number)
-        except RunError:
-            pass
+        with suppress(RunError), own_run(root):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(pause_s)
+            inside.remove(number)
 
-    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(most) == {1}
+    return most
+
+
+def test_of_many_that_start_at_once_never_two_own_the_run(tmp_path: Path):
+    elsewhere(tmp_path)
+    os.utime(tmp_path / "owner" / "1.json", (0, 0))
+    assert set(start_together(tmp_path, 8, 0.05)) == {1}
     assert files(tmp_path) == []
 
 
