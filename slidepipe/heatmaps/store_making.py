@@ -243,9 +243,10 @@ def finish_heatmap(plan: HeatmapPlan) -> dict[str, Any]:
     StoreIncompleteError
         If blocks have not been written, or their files are not whole.
     """
-    if plan.is_complete:
-        return dict(plan.attributes["counts"])
     ledger = BlockLedger(plan.ledger, plan.token)
+    if plan.is_complete:
+        ledger.clear()
+        return dict(plan.attributes["counts"])
     done = ledger.done()
     missing = [block for block in plan.grid.blocks if block not in done or not _is_whole(plan, block)]
     if missing:

@@ -18,6 +18,7 @@ from slidepipe.geometry import PixelSize
 from slidepipe.heatmaps.grid import CellGrid, HeatmapSettings, plan_cells
 from slidepipe.heatmaps.store import HeatmapPlan, open_heatmap, read_heatmap_plan, verify_heatmap
 from slidepipe.heatmaps.store_making import begin_heatmap, finish_heatmap, write_block
+from slidepipe.storage.ledger import BlockLedger
 from slidepipe.tiles.store import TileStore
 
 TOKEN = "a" * 32
@@ -135,6 +136,16 @@ def test_a_finished_heatmap_has_nothing_to_do_and_can_be_finished_again(
     assert begin_heatmap(complete, tiles, grid, TOKEN, {}) == ()
     assert finish_heatmap(read_heatmap_plan(complete))["blocks"] == len(grid.blocks)
     assert digest(complete) == before
+
+
+def test_a_heatmap_killed_before_its_ledger_was_cleared_clears_it_when_it_is_finished_again(
+    complete: Path, tiles: TileStore, grid: CellGrid
+) -> None:
+    plan = read_heatmap_plan(complete)
+    BlockLedger(plan.ledger, plan.token).record(grid.blocks[0], {})
+    assert begin_heatmap(complete, tiles, grid, TOKEN, {}) == ()
+    finish_heatmap(plan)
+    assert not plan.ledger.exists()
 
 
 def test_other_work_begins_again(complete: Path, tiles: TileStore, grid: CellGrid) -> None:
