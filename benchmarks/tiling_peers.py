@@ -66,7 +66,11 @@ PEERS = (
     ),
     Peer("TIAToolbox", "tiatoolbox_tiles.py", (("tiatoolbox", "openslide-bin"),)),
     Peer("LazySlide", "lazyslide_tiles.py", (("lazyslide", "openslide-python", "openslide-bin"),)),
-    Peer("PathML", "", (("pathml",),)),
+    Peer(
+        "PathML",
+        "pathml_tiles.py",
+        (("pathml", "openslide-bin"), ("--no-deps", "openslide-python>=1.4")),
+    ),
     Peer("slideflow", "", (("slideflow",),)),
 )  # fmt: skip
 
