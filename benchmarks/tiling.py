@@ -61,7 +61,7 @@ PIECE_BYTES = 8 * 2**20
 MOST_OPENSLIDE_TILES = 400
 DASK_TILES = 16
 """Side of the square that Dask stores, in tiles."""
-SLOW_PEER_S = 60
+SLOW_PEER_S = 20
 """A tool that takes longer is measured once."""
 Places = list[tuple[int, int]]
 
@@ -546,6 +546,7 @@ def measure(
         for name in METHODS:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 found[name].append(pool.submit(run_method, name, task).result())
+            print(name, found[name][-1], flush=True)
         for peer in peers.ready if peers else ():
             earlier = by_peers[peer.name]
             if not earlier or not (earlier[0].failure or earlier[0].seconds > SLOW_PEER_S):
@@ -553,6 +554,7 @@ def measure(
                 earlier.append(
                     run(peer, peers.folder, task.slide, Path(task.folder), some(task.places), TILE_PX)
                 )
+                print(earlier[-1], flush=True)
     return found, list(by_peers.values())
 
 

@@ -139,6 +139,8 @@ def run(
     if done.returncode:
         return PeerOutcome(peer.name, failure=f"fails: {_last_line(done.stderr)}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    if not found["pixels"]:
+        return PeerOutcome(peer.name, failure="keeps no tile of this slide")
     return PeerOutcome(peer.name, found["pixels"], found["seconds"])
 
 

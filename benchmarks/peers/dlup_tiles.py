@@ -10,12 +10,17 @@ from dlup.data.dataset import MaskConfig, SlideDataset, TilingConfig
 from openslide import OpenSlide
 from PIL import Image
 
+FINER = 16
 slide, out, places = sys.argv[1:]
 tiles, side = json.loads(Path(places).read_text()).values()
 with OpenSlide(slide) as opened:
     width, height = opened.dimensions
 mask = np.zeros((-(-height // side), -(-width // side)), dtype=np.uint8)
 mask[tuple(np.array(tiles).T)] = 1
+# dlup scales the mask to the slide, so it has to end where the slide ends.
+mask = np.kron(mask, np.ones((FINER, FINER), dtype=np.uint8))[
+    : height * FINER // side, : width * FINER // side
+]
 start = time.perf_counter()
 dataset = SlideDataset.from_standard_tiling(
     slide,
