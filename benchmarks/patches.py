@@ -3,10 +3,10 @@
     python benchmarks/patches.py SLIDE --out benchmarks/results/patches.md
 
 The slide, JPEG-tiled at the pixel size of one of its levels, is cut first. Every method runs in a process of its own
-with one decoding thread, by turns; ratios are taken within a round, against the raw decoding of the tiles that the
-method had to decode, and the table shows their medians. Seconds are those of the processor, so that other work on the
-machine does not count. Each is also run with the malloc settings that Dask's nanny
-gives its workers by default, under which memory that is not used again costs a third of the rate.
+with one decoding thread, by turns, each after a raw decoding of tiles that it is compared with; the table shows the
+medians of the ratios, per tile that the method had to decode. Seconds are those of the processor, so that other work on
+the machine does not count. Each is also run with the malloc settings that Dask's nanny gives its workers by default,
+under which memory that is not used again costs a third of the rate.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = cut(arguments.slide, Path(folder), arguments.mpp)
         for _ in range(arguments.rounds):
-            raw = alone(raw_decode, store)
             for (name, dask), values in ratios.items():
+                raw = alone(raw_decode, store)
                 os.environ.update(DASK if dask else {})
                 measured = alone(rows[name][0], store, rows[name][1])
                 for variable in DASK:

@@ -1,15 +1,15 @@
-"""The tiles of a store as they are stored: found in their shards, and in an object store fetched many at a time."""
+"""The tiles of a store as they are stored: found in their shards, many at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.errors import StoreError
-from slidepipe.storage.locations import as_remote
 from slidepipe.storage.shards import read_chunks, read_shard_index, shard_path
 
 _Tile = tuple[int, int]
@@ -34,23 +34,23 @@ class EncodedTiles:
         self._fetched: dict[_Tile, bytes] = {}
 
     def fetch(self, tiles: Iterable[_Tile]) -> None:
-        """Fetch tiles that `read` will be asked for next, in an object store; on a disk, do nothing.
+        """Fetch tiles that `read` will be asked for next: each shard is opened once.
 
         Parameters
         ----------
         tiles
-            Row and column of each. Those fetched before and not read are forgotten.
+            Row and column of each. Those fetched before and not read are forgotten. What is missing or damaged is left
+            to `read`, which knows of which tile to complain.
         """
         self._fetched.clear()
-        if as_remote(self._array) is None:
-            return
         by_shard: dict[_Tile, list[_Tile]] = {}
         for row, column in tiles:
             by_shard.setdefault((row // self._shard_tiles, column // self._shard_tiles), []).append(
                 (row, column)
             )
         for shard, inside in by_shard.items():
-            self._fetched.update(zip(inside, self._read(shard, inside), strict=True))
+            with suppress(StoreError):
+                self._fetched.update(zip(inside, self._read(shard, inside), strict=True))
 
     def read(self, row: int, column: int) -> bytes:
         """Read a tile.

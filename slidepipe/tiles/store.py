@@ -18,7 +18,6 @@ size and stride reads from the same tiles.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -207,7 +206,7 @@ class TileStore:
         self._plan = plan
         self._encoded = EncodedTiles(plan.path / PIXELS, plan.grid.shard_tiles)
         picture = TiledPicture(
-            plan.grid.size_px, plan.grid.tile_px, plan.status == STORED, self._decode, self._fetch
+            plan.grid.size_px, plan.grid.tile_px, plan.status == STORED, self._decode, self._encoded.fetch
         )
         self._windows = WindowCutter(picture, cache_tiles, threads)
         self._tissue: TissueMask | None = None
@@ -335,12 +334,6 @@ class TileStore:
             If a stored tile is missing or damaged on the disk.
         """
         return self._windows.cut(corners, (width, height), out)
-
-    def _fetch(self, tiles: Sequence[tuple[int, int]]) -> None:
-        try:
-            self._encoded.fetch(tiles)
-        except StoreError as error:
-            raise self._damaged(*tiles[0], error) from error
 
     def _decode(self, row: int, column: int, out: NDArray[np.uint8]) -> None:
         try:
