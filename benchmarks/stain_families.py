@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import platform
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from slidepipe.classifier.patch_files import find_patch_files, read_patch_files
 from slidepipe.classifier.patch_metrics import PatchMetrics, measure_patches
 from slidepipe.classifier.settings import TrainSettings
 from slidepipe.classifier.training_loop import fit_network, random_of, write_model
+from slidepipe.classifier.unfinished import unfinished_training
 from slidepipe.config import load_config
 from slidepipe.provenance import software_versions
 from slidepipe.storage.publish import write_text
@@ -199,8 +200,9 @@ def train_and_test(
         tempfile.TemporaryDirectory() as folder,
     ):
         # Watched on one family, but the last epoch is kept whatever it shows there.
-        fitted = fit_network(read_epoch, watched, replace(settings, keep="last"), device)
-        write_model(Path(folder), fitted, settings, (MPP, (MPP, MPP)), {})
+        unfinished = unfinished_training(Path(folder), settings, [], device)
+        fitted = fit_network(read_epoch, watched, replace(settings, keep="last"), device, unfinished)
+        write_model(Path(folder), fitted, settings, (MPP, (MPP, MPP)), {"settings": asdict(settings)})
         model = load_model(Path(folder), "cpu")
     return {family: judge(model, part).auc for family, part in parts.items()}
 
