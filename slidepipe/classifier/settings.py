@@ -149,7 +149,7 @@ class TrainSettings:
     """Patches per step of the optimiser, at most; batches of an epoch are equal to within one patch."""
     optimiser: Literal["adamw", "muon"] = "adamw"
     """``adamw`` (Loshchilov and Hutter 2019), or ``muon`` (Jordan et al. 2024) for the kernels of convolutions and Adam
-    for all else, as the shipped model was trained with."""
+    for all else."""
     learning_rate: Annotated[float, Gt(0)] = 2e-3
     """Peak of the one-cycle schedule (Smith and Topin 2018) that the optimiser follows over all epochs."""
     warm_up: Annotated[float, Gt(0), Lt(1)] = 0.3
