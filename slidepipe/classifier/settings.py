@@ -215,7 +215,7 @@ class InferenceSettings:
 
     model: str | None = None
     """Folder of the trained network, or ``builtin`` for the one that comes with the package; None is the one that the
-    run itself trains."""
+    run itself trains; where one is named, ``slidepipe run`` trains none."""
     mode: InferenceMode = "auto"
     """``patch``: every patch by itself, at any stride. ``dense``: the network's trunk once over an area, its head at
     every cell; the stride must be a multiple of the trunk's (8 px for ``compact`` and ``symmetric``, 4 px for

@@ -68,6 +68,7 @@ def run_stages(
 
     A slide that fails in one stage is left out of the next ones and listed at the end. A stage that works on the whole
     cohort and fails ends the run, since what follows would be about something else; only the report is still written.
+    Among other stages, ``train`` is left out of a study whose ``inference.model`` names the model to use.
 
     Parameters
     ----------
@@ -107,6 +108,9 @@ def run_stages(
         line = _Line(study, workers, _OwnersWatcher(console, ownership), console, options)
         for name in names:
             if name != "report" and any(entry.slide_id == COHORT for entry in failed):
+                continue
+            if name == "train" and len(names) > 1 and study.config.inference.model is not None:
+                console.print("[bold]train[/bold] left out: inference.model names the model to use")
                 continue
             ownership.check()
             start = time.perf_counter()

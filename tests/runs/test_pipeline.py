@@ -128,6 +128,17 @@ def test_a_changed_setting_redoes_what_depends_on_it(again: Study, override: str
     assert {stage for stage in after if after[stage] != before[stage]} == redone
 
 
+def test_nothing_is_trained_on_the_way_where_the_model_is_named(again: Study, finished: Study):
+    shutil.rmtree(again.folder.model)
+    named = open_study(again.folder.root, [f"inference.model={finished.folder.model}"])
+    console = quiet()
+    assert not run_stages(named, STAGES, console)
+    assert "train left out: inference.model" in console.file.getvalue()
+    assert not again.folder.model.exists()
+    assert not run_stages(named, ("train",), quiet())
+    assert digests(again.folder.model) == digests(finished.folder.model)
+
+
 def test_an_edited_row_of_the_tissue_table_cuts_that_slide_again(again: Study):
     table = again.folder.tissue_table
     header, *rows = table.read_text().splitlines()
