@@ -44,7 +44,10 @@ def main():
     torch.set_num_threads(1)
     patches = np.load(folder / "patches.npy")
     predictor = PatchPredictor(model=Network(str(folder / "network.pt")), batch_size=batch, verbose=False)
-    options = {"patch_mode": True, "output_type": "dict", "return_probabilities": True, "device": "cpu"}
+    options = {
+        "patch_mode": True, "output_type": "dict", "return_probabilities": True, "device": "cpu",
+        "patch_input_shape": patches.shape[1:3], "input_resolutions": [{"units": "baseline", "resolution": 1.0}],
+    }  # fmt: skip
     predictor.run(patches[:batch], **options)
     start = time.perf_counter()
     answer = predictor.run(patches, **options)
