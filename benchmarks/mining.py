@@ -114,6 +114,7 @@ def study(epochs: int, patches: int, workers: int) -> dict[str, Any]:
         },
         "heatmap": {"stride_px": STRIDE_PX},
         "predict": {"slide_model": {"method": "maximum"}},
+        "evaluate": {"rules": ["public", "leaderboard"]},
         "cluster": {"workers": workers},
     }
 
