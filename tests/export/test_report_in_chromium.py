@@ -123,7 +123,7 @@ def test_a_script_that_got_in_would_not_run(chromium: str, page: str, tmp_path: 
     assert "<title>broken" not in dom
 
 
-def test_the_table_sorts_filters_and_opens_its_slides(chromium: str, page: str, tmp_path: Path) -> None:
+def test_the_table_sorts_and_filters_its_slides(chromium: str, page: str, tmp_path: Path) -> None:
     script = """
         const answer = {};
         const body = document.querySelector("#slide-table tbody");
@@ -147,7 +147,31 @@ def test_the_table_sorts_filters_and_opens_its_slides(chromium: str, page: str, 
         set("text", "nothing"); answer.none = [names(), document.getElementById("none-shown").hidden];
         document.querySelector("form.tools").reset(); await new Promise((done) => setTimeout(done, 20));
         answer.all = names();
+        return answer;
+    """
+    answer = _ask(chromium, page, script, tmp_path)
+    assert answer == {
+        "given": ["slide_10", "slide_2", "slide_1", "slide_3"],
+        "rising": ["slide_10", "slide_3", "slide_1", "slide_2"],
+        "sort": ["ascending", "none"],
+        "falling": ["slide_1", "slide_3", "slide_10", "slide_2"],
+        "named": ["slide_1", "slide_2", "slide_3", "slide_10"],
+        "tumour": ["slide_1", "slide_2"],
+        "count": "2 of 4 slides",
+        "damaged": ["slide_2"],
+        "none": [[], False],
+        "all": ["slide_1", "slide_2", "slide_3", "slide_10"],
+    }
 
+
+def test_the_viewer_opens_zooms_and_goes_on_to_the_next_slide(
+    chromium: str, page: str, tmp_path: Path
+) -> None:
+    script = """
+        const answer = {};
+        const body = document.querySelector("#slide-table tbody");
+        [...document.querySelectorAll("#slide-table thead th")]
+            .find((each) => each.textContent.startsWith("Slide")).querySelector("button").click();
         const viewer = document.getElementById("viewer");
         body.rows[0].querySelector(".pictures button").click();
         answer.title = [viewer.open, document.getElementById("viewer-title").textContent];
@@ -171,16 +195,6 @@ def test_the_table_sorts_filters_and_opens_its_slides(chromium: str, page: str, 
     """
     answer = _ask(chromium, page, script, tmp_path)
     assert answer == {
-        "given": ["slide_10", "slide_2", "slide_1", "slide_3"],
-        "rising": ["slide_10", "slide_3", "slide_1", "slide_2"],
-        "sort": ["ascending", "none"],
-        "falling": ["slide_1", "slide_3", "slide_10", "slide_2"],
-        "named": ["slide_1", "slide_2", "slide_3", "slide_10"],
-        "tumour": ["slide_1", "slide_2"],
-        "count": "2 of 4 slides",
-        "damaged": ["slide_2"],
-        "none": [[], False],
-        "all": ["slide_1", "slide_2", "slide_3", "slide_10"],
         "title": [True, "slide_1 · tumor"],
         "panes": [1, 2],
         "images": [20],
