@@ -35,7 +35,8 @@ from slidepipe.classifier.inference import classify_cells
 from slidepipe.classifier.networks import build_network
 from slidepipe.classifier.settings import InferenceSettings
 from slidepipe.storage.publish import write_text
-from slidepipe.tiles.store import STORED, open_tile_store
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import STORED
 from slidepipe.timing import Stopwatch
 
 BATCH = 64

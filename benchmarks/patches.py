@@ -28,7 +28,8 @@ from slidepipe.slides.opening import fingerprint_slide
 from slidepipe.slides.reader import SlideSource
 from slidepipe.storage.publish import write_text
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import STORED, TileStore, open_tile_store
+from slidepipe.tiles.store import TileStore, open_tile_store
+from slidepipe.tiles.store_plan import STORED
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 

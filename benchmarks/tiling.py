@@ -50,7 +50,7 @@ from slidepipe.slides.reader import SlideReader, SlideSource
 from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.storage.publish import write_text
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import PIXELS, STORED, read_store_plan
+from slidepipe.tiles.store_plan import PIXELS, STORED, read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 

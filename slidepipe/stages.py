@@ -27,7 +27,8 @@ from slidepipe.slides.staging import leave_stage, remove_staged, staged_slide
 from slidepipe.storage.locations import location
 from slidepipe.storage.publish import write_json
 from slidepipe.tiles.overview import write_overviews
-from slidepipe.tiles.store import open_tile_store, read_store_plan
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, plan_tiling, tile_block
 from slidepipe.tiles.tolerant_reader import TolerantReader
 from slidepipe.timing import Stopwatch

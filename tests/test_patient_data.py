@@ -38,7 +38,8 @@ from slidepipe.slides.risky_fields import find_risky_fields
 from slidepipe.storage.publish import write_json
 from slidepipe.tiles.grid import TileSettings
 from slidepipe.tiles.overview import write_overviews
-from slidepipe.tiles.store import open_tile_store, read_store_plan
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 from slidepipe.viewer.answers import answer

@@ -40,7 +40,8 @@ from slidepipe.provenance import fingerprint
 from slidepipe.slides.outlines import SlideAnnotation
 from slidepipe.slides.rasterise import rasterise
 from slidepipe.storage.locations import location
-from slidepipe.tiles.store import DAMAGED, STORED, TileStore, open_tile_store
+from slidepipe.tiles.store import TileStore, open_tile_store
+from slidepipe.tiles.store_plan import DAMAGED, STORED
 
 _POINTS_PER_PATCH = 6
 _NEAR_PATCHES = 2

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from slidepipe.errors import ConfigError
 from slidepipe.geometry import Scale, ceil_div
-from slidepipe.tiles.store import DAMAGED, STORED, TileStore
+from slidepipe.tiles.store import TileStore
+from slidepipe.tiles.store_plan import DAMAGED, STORED
 
 _BLOCK_PX = 8192
 _CHUNK_CELLS = 64

@@ -23,7 +23,7 @@ from slidepipe.runs.steps import CohortStep, run_step
 from slidepipe.runs.study import Study
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.stages import LESIONS
-from slidepipe.tiles.store import read_store_plan
+from slidepipe.tiles.store_plan import read_store_plan
 
 EVALUATE_VERSION = 1
 """Part of the token: raised whenever the same predictions come to give other results."""

@@ -6,7 +6,7 @@ from slidepipe.runs.study import Study
 from slidepipe.slides.annotations import read_annotation
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.slides.outlines import SlideAnnotation
-from slidepipe.tiles.store import read_store_plan
+from slidepipe.tiles.store_plan import read_store_plan
 
 ScannedArea = tuple[int, int, int, int]
 """Left, top, width and height in level-0 pixels."""

@@ -30,7 +30,8 @@ from slidepipe.runs.study import Study
 from slidepipe.slides.cohort import CohortSlide
 from slidepipe.stages import EXPORT, HEATMAP, LESIONS, TILE
 from slidepipe.storage.publish import read_json
-from slidepipe.tiles.store import BACKGROUND, DAMAGED, open_tile_store
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import BACKGROUND, DAMAGED
 
 REPORT_VERSION = 2
 """Part of the token: raised whenever the same results come to give another page."""

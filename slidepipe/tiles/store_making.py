@@ -24,7 +24,7 @@ from slidepipe.storage.publish import atomic_folder, flush_tree, remove_tree
 from slidepipe.storage.tile_codec import TileCodec, chunk_codecs
 from slidepipe.tiles.filling import Filling
 from slidepipe.tiles.grid import TileGrid
-from slidepipe.tiles.store import (
+from slidepipe.tiles.store_plan import (
     BACKGROUND,
     DAMAGED,
     PIXELS,

@@ -42,8 +42,8 @@ from slidepipe.storage.shards import ChunkIndex, check_shard, read_shard_index, 
 from slidepipe.storage.tile_codec import JpegCodec, TileCodec, ZstdCodec, encode_tile, seal
 from slidepipe.tiles.filling import Filling, choose_filling
 from slidepipe.tiles.grid import TileGrid, TileSettings, plan_tile_grid
-from slidepipe.tiles.store import PIXELS, StorePlan, read_store_plan
 from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store, point_store
+from slidepipe.tiles.store_plan import PIXELS, StorePlan, read_store_plan
 from slidepipe.tiles.tile_copying import copied_codec, copied_grid, copy_tiles, point_to_tiles, slide_file
 from slidepipe.tiles.tile_reading import Tile, read_tiles
 from slidepipe.tiles.tissue import TissueMask, TissueSettings, detect_tissue

@@ -12,7 +12,7 @@ from slidepipe.provenance import fingerprint_file
 from slidepipe.storage.locations import location
 from slidepipe.storage.shards import ChunkIndex, is_stored, read_chunks, read_shard_index, shard_path
 from slidepipe.storage.tile_codec import decode_tile
-from slidepipe.tiles.store import PIXELS, STORED, StorePlan, read_store_plan
+from slidepipe.tiles.store_plan import PIXELS, STORED, StorePlan, read_store_plan
 from slidepipe.tiles.tiling import TileJob
 
 

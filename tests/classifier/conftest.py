@@ -15,8 +15,9 @@ from slidepipe.slides.reader import SlideInfo, SlideLevel
 from slidepipe.storage.shards import write_shard
 from slidepipe.storage.tile_codec import ZstdCodec, encode_tile
 from slidepipe.tiles.grid import TileGrid
-from slidepipe.tiles.store import PIXELS, TileStore, open_tile_store, read_store_plan
+from slidepipe.tiles.store import TileStore, open_tile_store
 from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
+from slidepipe.tiles.store_plan import PIXELS, read_store_plan
 from slidepipe.tiles.tissue import TissueMask
 
 TILE_PX = 128

@@ -11,8 +11,9 @@ from slidepipe.geometry import PixelSize
 from slidepipe.slides.reader import SlideInfo, SlideLevel
 from slidepipe.storage.tile_codec import ZstdCodec
 from slidepipe.tiles.grid import TileGrid
-from slidepipe.tiles.store import TileStore, open_tile_store, read_store_plan
+from slidepipe.tiles.store import TileStore, open_tile_store
 from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
+from slidepipe.tiles.store_plan import read_store_plan
 from slidepipe.tiles.tissue import TissueMask
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from slidepipe.storage.shards import shard_path
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import PIXELS, read_store_plan
+from slidepipe.tiles.store_plan import PIXELS, read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.verification import verify_tiles
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from slidepipe.slides.handles import close_borrowed
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import read_store_plan
+from slidepipe.tiles.store_plan import read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 

@@ -22,16 +22,9 @@ from slidepipe.storage.arrays import open_array
 from slidepipe.storage.shards import shard_path, write_shard
 from slidepipe.storage.tile_codec import ZstdCodec, encode_tile
 from slidepipe.tiles.grid import TileGrid
-from slidepipe.tiles.store import (
-    BACKGROUND,
-    DAMAGED,
-    PIXELS,
-    STORED,
-    TileStore,
-    open_tile_store,
-    read_store_plan,
-)
+from slidepipe.tiles.store import TileStore, open_tile_store
 from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
+from slidepipe.tiles.store_plan import BACKGROUND, DAMAGED, PIXELS, STORED, read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueMask
 

@@ -22,7 +22,8 @@ from slidepipe.slides.slide_writer import write_slide
 from slidepipe.slides.tiff_reader import TiffReader
 from slidepipe.storage.arrays import open_array
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import BACKGROUND, DAMAGED, PIXELS, STORED, open_tile_store
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import BACKGROUND, DAMAGED, PIXELS, STORED
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 from slidepipe.tiles.verification import verify_tiles

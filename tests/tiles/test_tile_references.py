@@ -21,7 +21,8 @@ from slidepipe.slides.handles import close_borrowed
 from slidepipe.slides.slide_writer import write_slide
 from slidepipe.storage.arrays import open_array
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import DAMAGED, PIXELS, STORED, open_tile_store
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import DAMAGED, PIXELS, STORED
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, is_tiled, tile_block
 from slidepipe.tiles.verification import verify_tiles
 

@@ -33,7 +33,8 @@ from slidepipe.storage.arrays import read_attributes
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.shards import shard_path
 from slidepipe.tiles.grid import TileSettings
-from slidepipe.tiles.store import DAMAGED, PIXELS, STORED, open_tile_store, read_store_plan
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import DAMAGED, PIXELS, STORED, read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, plan_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 from slidepipe.tiles.verification import verify_tiles

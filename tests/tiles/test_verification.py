@@ -10,7 +10,7 @@ import pytest
 
 from slidepipe.storage.arrays import write_small_array
 from slidepipe.storage.shards import shard_path
-from slidepipe.tiles.store import DAMAGED, PIXELS, STORED, read_store_plan
+from slidepipe.tiles.store_plan import DAMAGED, PIXELS, STORED, read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.verification import verify_tiles
 

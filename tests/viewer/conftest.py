@@ -27,7 +27,8 @@ from slidepipe.slides.reader import SlideSource
 from slidepipe.slides.slide_writer import write_slide
 from slidepipe.tiles.grid import TileSettings
 from slidepipe.tiles.overview import write_overviews
-from slidepipe.tiles.store import open_tile_store, read_store_plan
+from slidepipe.tiles.store import open_tile_store
+from slidepipe.tiles.store_plan import read_store_plan
 from slidepipe.tiles.tiling import TileJob, begin_tiling, finish_tiling, tile_block
 from slidepipe.tiles.tissue import TissueSettings
 from slidepipe.viewer.server import ViewServer
