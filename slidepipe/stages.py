@@ -146,6 +146,7 @@ def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
             "mode": resolve_mode(job.inference.mode, card, grid.stride_px),
             "test_time_augmentation": job.inference.test_time_augmentation,
             "precision": job.inference.precision,
+            "jpeg_decoder": job.inference.jpeg_decoder,
             "model": {
                 "architecture": card.architecture,
                 "patch_px": card.patch_px,
@@ -161,6 +162,7 @@ def _begin_heatmap(job: HeatmapJob) -> tuple[int, ...]:
 def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
     # Here, so that a worker that only cuts tiles does not hold Torch in memory.
     from slidepipe.classifier.checkpoint import cached_model
+    from slidepipe.classifier.device_tiles import tile_decoder
     from slidepipe.classifier.devices import torch_threads
     from slidepipe.classifier.inference import classify_cells, modes_apart
 
@@ -173,9 +175,9 @@ def _heatmap_block(job: HeatmapJob, block: int) -> dict[str, Any]:
         job.inference.tumour_class,
         trusted=job.inference.trust_model,
     )
-    watch = Stopwatch()
+    watch, decoder = Stopwatch(), tile_decoder(job.inference, model.device)
     with (
-        open_tile_store(location(job.tiles), threads=job.inference.readers) as store,
+        open_tile_store(location(job.tiles), threads=job.inference.readers, decoder=decoder) as store,
         torch_threads(job.inference.threads),
     ):
         probability = classify_cells(model, store, cells, stride_px, job.inference, watch)

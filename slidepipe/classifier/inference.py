@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -115,7 +115,10 @@ def classify_cells(
         module = classifier.patch_pass
         work = _plan_patches(classifier.card, cells, stride_px, settings.batch_size)
     shape = (len(work.corners[0]), work.size_px, work.size_px, 3)
-    memory = [pass_memory(shape, classifier.device) for _ in range(_AHEAD)]
+    make_memory = (
+        partial(pass_memory, device=classifier.device) if store.decoder is None else store.decoder.empty
+    )
+    memory = [make_memory(shape) for _ in range(_AHEAD)]
     run = pass_runner(classifier, module, shape, settings)
     windows = read_ahead(store, work.corners, memory, watch)
     for pixels, members, answer in zip(windows, work.members, work.answers, strict=True):

@@ -157,7 +157,7 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
 
 def run_pass(
     module: nn.Module,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[np.uint8] | torch.Tensor,
     device: torch.device,
     precision: torch.dtype = torch.float32,
 ) -> NDArray[np.float32]:
@@ -168,7 +168,7 @@ def run_pass(
     module
         A pass, on `device`.
     pixels
-        What it takes. Pinned memory is copied to a CUDA device without a detour.
+        What it takes, anywhere. Pinned memory is copied to a CUDA device without a detour.
     device
         Where it computes.
     precision
@@ -180,7 +180,7 @@ def run_pass(
         What it gives.
     """
     with torch.inference_mode(), computing_in(precision, device):
-        given = module(torch.from_numpy(pixels).to(device, non_blocking=True))
+        given = module(torch.as_tensor(pixels).to(device, non_blocking=True))
         probabilities: NDArray[np.float32] = given.cpu().numpy()
     return probabilities
 

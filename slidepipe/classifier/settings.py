@@ -238,10 +238,14 @@ class InferenceSettings:
     """CPU threads for Torch; None keeps Torch's own choice, which is one inside a Dask worker."""
     readers: Annotated[int, Ge(1)] = 1
     """Threads that read and decode tiles while the network computes. One feeds a CPU; a GPU wants 4 to 16."""
+    jpeg_decoder: Literal["cpu", "cuda"] = "cpu"
+    """What decodes tiles that are stored as JPEG. ``cuda``, the CUDA device that the network computes on, by nvJPEG: no
+    CPU keeps up with a fast GPU. Its pixels differ a little where tiles store fewer colours than pixels. The CPU takes
+    over, and says so, where the device cannot. It has not been tried on a GPU."""
     runtime: Literal["torch", "onnxruntime"] = "torch"
     """What computes. ``onnxruntime`` (extra ``onnx``), on a CPU only, is a little faster for our own networks, and more
-    for networks of many small layers; probabilities agree to 1e-5. Never chosen unasked: a heatmap must not depend on
-    what is installed."""
+    for networks of many small layers; probabilities agree to 1e-5. Never chosen unasked: a heatmap must not depend
+    on what is installed."""
     tumour_class: str | None = None
     """Class whose probability is looked for, of a model that was not made here and names its classes. None takes the
     only one that is called tumor, cancer, mets or the like."""

@@ -18,6 +18,9 @@ size and stride reads from the same tiles.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,13 +34,16 @@ from slidepipe.slides.jpeg_segments import without_texts
 from slidepipe.storage.tile_codec import TileCodec, decode_tile, encoded_tile
 from slidepipe.tiles.encoded_tiles import EncodedTiles
 from slidepipe.tiles.store_plan import PIXELS, STORED, StorePlan, read_store_plan
+from slidepipe.tiles.tile_decoder import TileDecoder
 from slidepipe.tiles.tissue import TissueMask
 from slidepipe.tiles.windows import TiledPicture, WindowCutter
 
 _CACHE_BYTES, _LEAST_TILES = 100_000_000, 4
 
 
-def open_tile_store(path: Path, *, cache_tiles: int | None = None, threads: int = 1) -> TileStore:
+def open_tile_store(
+    path: Path, *, cache_tiles: int | None = None, threads: int = 1, decoder: TileDecoder | None = None
+) -> TileStore:
     """Open a complete tile store.
 
     Parameters
@@ -49,6 +55,8 @@ def open_tile_store(path: Path, *, cache_tiles: int | None = None, threads: int 
         so that who reads row by row finds the tiles of the row before.
     threads
         Threads that decode tiles of one call. Their number changes no pixel.
+    decoder
+        Decodes the tiles in place of the CPU, and makes the memory for windows.
 
     Returns
     -------
@@ -75,7 +83,7 @@ def open_tile_store(path: Path, *, cache_tiles: int | None = None, threads: int 
         plan.codec.outside.check(plan.slide_id)
     if cache_tiles is None:
         cache_tiles = max(_CACHE_BYTES // (3 * plan.grid.tile_px**2), _LEAST_TILES)
-    return TileStore(plan, cache_tiles, threads)
+    return TileStore(plan, cache_tiles, threads, decoder)
 
 
 class TileStore:
@@ -89,16 +97,31 @@ class TileStore:
         How many decoded tiles are kept.
     threads
         Threads that decode.
+    decoder
+        Decodes in place of the CPU.
     """
 
-    def __init__(self, plan: StorePlan, cache_tiles: int, threads: int = 1) -> None:
+    def __init__(
+        self, plan: StorePlan, cache_tiles: int, threads: int = 1, decoder: TileDecoder | None = None
+    ) -> None:
         self._plan = plan
         self._encoded = EncodedTiles(plan.path / PIXELS, plan.grid.shard_tiles)
-        picture = TiledPicture(
-            plan.grid.size_px, plan.grid.tile_px, plan.status == STORED, self._decode, self._encoded.fetch
-        )
+        self._decoder = decoder
+        self._decoded: dict[tuple[int, int], Any] = {}
+        places = plan.grid.size_px, plan.grid.tile_px, plan.status == STORED
+        if decoder is None:
+            picture = TiledPicture(*places, self._decode, self._encoded.fetch)
+        else:
+            picture = TiledPicture(
+                *places, self._take_decoded, partial(self._decode_many, decoder), decoder.empty
+            )
         self._windows = WindowCutter(picture, cache_tiles, threads)
         self._tissue: TissueMask | None = None
+
+    @property
+    def decoder(self) -> TileDecoder | None:
+        """What decodes in place of the CPU, and makes the memory for windows; None for the CPU."""
+        return self._decoder
 
     @property
     def path(self) -> Path:
@@ -225,10 +248,23 @@ class TileStore:
         return self._windows.cut(corners, (width, height), out)
 
     def _decode(self, row: int, column: int, out: NDArray[np.uint8]) -> None:
-        try:
+        with self._reading(row, column):
             decode_tile(self.codec, self._encoded.read(row, column), self.tile_px, out)
-        except StoreError as error:
-            raise self._damaged(row, column, error) from error
+
+    def _decode_many(self, decoder: TileDecoder, tiles: Sequence[tuple[int, int]]) -> None:
+        self._decoded.clear()
+        self._encoded.fetch(tiles)
+        chunks = []
+        for row, column in tiles:
+            with self._reading(row, column):
+                chunks.append(self._encoded.read(row, column))
+        pixels = decoder.decode(self.codec, chunks, self.tile_px)
+        for row, column in tiles:
+            with self._reading(row, column):
+                self._decoded[row, column] = next(pixels)
+
+    def _take_decoded(self, row: int, column: int, out: Any) -> None:
+        out[...] = self._decoded.pop((row, column))
 
     def read_encoded(self, row: int, column: int) -> bytes:
         """Read one stored tile without decoding it.
@@ -250,22 +286,32 @@ class TileStore:
         """
         if self.status[row, column] != STORED:
             raise StoreError(f"slide {self.slide_id}: tile at row {row}, column {column} is not stored")
-        try:
+        with self._reading(row, column):
             encoded = encoded_tile(self.codec, self._encoded.read(row, column))
             return encoded if self.codec.outside is None else without_texts(encoded)
-        except StoreError as error:
-            raise self._damaged(row, column, error) from error
 
-    def _damaged(self, row: int, column: int, error: StoreError) -> StoreError:
-        return StoreError(
-            f"slide {self.slide_id}: tile at row {row}, column {column} of {self.path} cannot be read: {error}. "
-            "Cut the slide again"
-        )
+    @contextmanager
+    def _reading(self, row: int, column: int) -> Iterator[None]:
+        """Say of which tile an error is.
+
+        Raises
+        ------
+        StoreError
+            Instead of one that does not know.
+        """
+        try:
+            yield
+        except StoreError as error:
+            raise StoreError(
+                f"slide {self.slide_id}: tile at row {row}, column {column} of {self.path} cannot be read: {error}. "
+                "Cut the slide again"
+            ) from error
 
     def close(self) -> None:
         """Forget all decoded tiles. Closing twice is harmless."""
         self._windows.close()
         self._encoded.forget()
+        self._decoded.clear()
 
     def __enter__(self) -> Self:
         """Return the store itself."""

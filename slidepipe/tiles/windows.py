@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,12 @@ DecodeTile = Callable[[int, int, NDArray[np.uint8]], None]
 """Decodes the tile of a row and column into an array (tile, tile, 3); several threads may call it."""
 FetchTiles = Callable[[Sequence[tuple[int, int]]], None]
 """Is told the rows and columns of tiles before they are decoded, at least one."""
+MakeMemory = Callable[[tuple[int, ...]], Any]
+"""Makes memory for pixels of a shape: an array of uint8, or what is indexed, sliced and assigned to like one."""
+
+
+def _plain_memory(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.empty(shape, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +43,8 @@ class TiledPicture:
     """Decodes a stored tile."""
     fetch: FetchTiles
     """Gets what is to be decoded, where that is better done for many tiles at a time."""
+    empty: MakeMemory = _plain_memory
+    """Where decoded tiles and new windows are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +100,12 @@ class WindowCutter:
         """
         width, height = size_px
         shape = (len(corners), height, width, 3)
-        windows = np.empty(shape, dtype=np.uint8) if out is None else out
-        if not windows.size:
+        windows: NDArray[np.uint8] = self._picture.empty(shape) if out is None else out
+        if 0 in shape:
             return windows
         members, tiles, is_whole = self._find_tiles(corners, width, height)
-        windows[~is_whole] = WHITE
+        for member in np.flatnonzero(~is_whole).tolist():
+            windows[member] = WHITE
         order = np.lexsort((tiles[:, 1], tiles[:, 0]))
         members, tiles = members[order], tiles[order]
         starts = np.flatnonzero(np.any(np.diff(tiles, axis=0, prepend=-1), axis=1))
@@ -134,7 +144,7 @@ class WindowCutter:
             _, pixels = self._kept.popitem(last=False)
         if pixels is None:
             side = self._picture.tile_px
-            pixels = np.empty((side, side, 3), dtype=np.uint8)
+            pixels = self._picture.empty((side, side, 3))
         self._kept[key] = pixels
         return _TileTask(*key, pixels, is_decoded, members)
 

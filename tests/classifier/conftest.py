@@ -13,7 +13,7 @@ from slidepipe.geometry import PixelSize
 from slidepipe.slides.outlines import Outline, SlideAnnotation
 from slidepipe.slides.reader import SlideInfo, SlideLevel
 from slidepipe.storage.shards import write_shard
-from slidepipe.storage.tile_codec import ZstdCodec, encode_tile
+from slidepipe.storage.tile_codec import TileCodec, ZstdCodec, encode_tile
 from slidepipe.tiles.grid import TileGrid
 from slidepipe.tiles.store import TileStore, open_tile_store
 from slidepipe.tiles.store_making import StoreFacts, complete_store, create_tile_store
@@ -64,6 +64,7 @@ def make_store(tmp_path: Path) -> Callable[..., Path]:
         has_tumour: bool = False,
         pixel_um: float = 0.5,
         damaged: Sequence[tuple[int, int]] = (),
+        codec: TileCodec | None = None,
     ) -> Path:
         pixels = draw_slide(seed, has_tumour)
         info = SlideInfo(
@@ -80,7 +81,7 @@ def make_store(tmp_path: Path) -> Callable[..., Path]:
         tiles = SIDE_PX // TILE_PX
         grid = TileGrid((SIDE_PX, SIDE_PX), TILE_PX, (1.0, 1.0), 2, np.ones((tiles, tiles), dtype=np.bool_))
         path = tmp_path / f"{slide_id}.zarr"
-        codec = ZstdCodec()
+        codec = codec or ZstdCodec()
         facts = StoreFacts(info=info, fingerprint="f", token="t", settings={}, software={})
         create_tile_store(path, facts, grid, TissueMask(mask, (MASK_PX, MASK_PX)), codec)
         plan = read_store_plan(path)
