@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from slidepipe.classifier.checkpoint import Classifier
+from slidepipe.classifier.cuda_graphs import graph_pass
 from slidepipe.classifier.onnx_runtime import onnx_pass
 from slidepipe.classifier.orientations import averaged_pass
 from slidepipe.classifier.passes import run_pass
@@ -45,7 +46,7 @@ def pass_runner(
     ------
     ModelError
         If ONNX Runtime is asked for and the device is not the CPU, 16 bits are asked for too, or it cannot take the
-        network. The callable: if a probability is not a number.
+        network; if CUDA graphs are and it is not a CUDA device. The callable: if a probability is not a number.
     """
     device = classifier.device
     precision = inference_precision(settings.precision, device)
@@ -53,6 +54,14 @@ def pass_runner(
         one_pass = averaged_pass(one_pass)
     if settings.runtime == "torch":
         return lambda pixels: _checked(run_pass(one_pass, pixels, device, precision), classifier, precision)
+    if settings.runtime == "cuda-graphs":
+        if device.type != "cuda":
+            raise ModelError(
+                f"inference.runtime is cuda-graphs, and the device is {device}: set inference.device to cuda, or "
+                "inference.runtime to torch"
+            )
+        graph = graph_pass(one_pass, shape, device, precision)
+        return lambda pixels: _checked(graph(pixels), classifier, precision)
     if device.type != "cpu":
         raise ModelError(
             f"inference.runtime is onnxruntime, which computes on the CPU here, and the device is {device}: set "

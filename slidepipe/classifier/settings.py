@@ -242,9 +242,11 @@ class InferenceSettings:
     """What decodes tiles that are stored as JPEG. ``cuda``, the CUDA device that the network computes on, by nvJPEG: no
     CPU keeps up with a fast GPU. Its pixels differ a little where tiles store fewer colours than pixels. The CPU takes
     over, and says so, where the device cannot. It has not been tried on a GPU."""
-    runtime: Literal["torch", "onnxruntime"] = "torch"
+    runtime: Literal["torch", "cuda-graphs", "onnxruntime"] = "torch"
     """What computes. ``onnxruntime`` (extra ``onnx``), on a CPU only, is a little faster for our own networks, and more
-    for networks of many small layers; probabilities agree to 1e-5. Never chosen unasked: a heatmap must not depend
+    for networks of many small layers; probabilities agree to 1e-5. ``cuda-graphs``, on a CUDA device only, is Torch
+    that records a pass once and then starts it as a whole, for networks so small that starting their layers one by one
+    takes longer than computing them; it has not been tried on a GPU. Never chosen unasked: a heatmap must not depend
     on what is installed."""
     tumour_class: str | None = None
     """Class whose probability is looked for, of a model that was not made here and names its classes. None takes the
