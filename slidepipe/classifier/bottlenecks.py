@@ -160,21 +160,59 @@ class OwnFeaturesHead(nn.Module):
         return logits[:, 0]
 
 
-def lite_layers(patch_px: int) -> tuple[nn.Sequential, OwnFeaturesHead]:
+class Enlargement(nn.Module):
+    """Patches enlarged 1.5 times, by linear interpolation, without the rim that would need pixels beyond them.
+
+    Every two pixels become three, by a fixed convolution: so pixels are the same, bit for bit, wherever the patch lies
+    on a larger area, as long as that is a multiple of two pixels.
+    """
+
+    kernel: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # New pixels lie two thirds of a pixel apart: halfway between the first two, then a sixth beside the middle one.
+        taps = torch.tensor([(1 / 2, 1 / 2, 0), (0, 5 / 6, 1 / 6), (0, 1 / 6, 5 / 6)])
+        kernel = torch.einsum("ai,bj->abij", taps, taps).reshape(9, 1, 3, 3)
+        self.register_buffer("kernel", kernel.repeat(3, 1, 1, 1), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Enlarge patches.
+
+        Parameters
+        ----------
+        pixels
+            Shape (n, 3, h, w).
+
+        Returns
+        -------
+        Tensor
+            Shape (n, 3, 3 · ⌊(h - 1) / 2⌋, 3 · ⌊(w - 1) / 2⌋), channels last in memory.
+        """
+        new = nn.functional.conv2d(pixels, self.kernel, stride=2, groups=3)
+        return nn.functional.pixel_shuffle(new, 3).contiguous(memory_format=torch.channels_last)
+
+
+def lite_layers(patch_px: int, *, enlarged: bool = False) -> tuple[nn.Sequential, OwnFeaturesHead]:
     """Build trunk and head with random weights.
 
     Parameters
     ----------
     patch_px
         Side of a patch in pixels, 32 or more.
+    enlarged
+        Whether patches are enlarged 1.5 times first.
 
     Returns
     -------
     tuple of Sequential and OwnFeaturesHead
-        Features of the trunk are 4 px apart.
+        Features of the trunk are 4 px apart, of the enlarged patch if it is.
     """
     trunk: list[nn.Module] = [_convolution(3, _STEM_CHANNELS, 3, 2)]
     head: list[nn.Module] = []
+    if enlarged:
+        trunk.insert(0, Enlargement())
+        patch_px = 3 * ((patch_px - 1) // 2)
     side = (patch_px - 3) // 2 + 1
     for number, shape in enumerate(_BLOCKS):
         dropped = _DROPPED_BLOCKS * number / len(_BLOCKS)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache, partial
 
 import numpy as np
@@ -25,7 +26,7 @@ from slidepipe.classifier.checkpoint import Classifier
 from slidepipe.classifier.modes import pads, resolve_mode, trunk_stride
 from slidepipe.classifier.pass_running import pass_runner
 from slidepipe.classifier.passes import DensePass, PatchPass, pass_memory
-from slidepipe.classifier.settings import InferenceSettings
+from slidepipe.classifier.settings import FEATURES_PER_STRIDE, InferenceSettings
 from slidepipe.errors import ModelError
 from slidepipe.geometry import ceil_div
 from slidepipe.tiles.reading_ahead import read_ahead
@@ -195,7 +196,8 @@ def dense_pass(classifier: Classifier, stride_px: int) -> DensePass:
     card, trunk_stride_px = classifier.card, trunk_stride(classifier.card)
     if trunk_stride_px is None or not isinstance(classifier.patch_pass, PatchPass):
         raise ModelError(f"the network {card.architecture!r} is not split into trunk and head")
-    return DensePass(classifier.patch_pass, card.patch_px, trunk_stride_px, stride_px, _margin(card))
+    feature_px = Fraction(trunk_stride_px, FEATURES_PER_STRIDE.get(card.architecture, 1))
+    return DensePass(classifier.patch_pass, card.patch_px, feature_px, stride_px, _margin(card))
 
 
 def _margin(card: ModelCard) -> int:

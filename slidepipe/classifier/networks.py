@@ -5,13 +5,15 @@ All answer with one logit per patch, the log-odds of tumour. Each is split in th
 * ``trunk``: convolutions only, from RGB (n, 3, P, P) to features (n, channels, p, p);
 * ``head``: from those p × p features to the logit.
 
-The trunks of ``lite0``, ``symmetric`` and ``compact`` are unpadded: no feature has seen anything but pixels of its
+All trunks but that of ``resnet18`` are unpadded: no feature has seen anything but pixels of its
 patch, so the trunk may run once over a large area and the head slide over its features, and every patch gets the logit
 it would have had by itself, as long as patches lie a multiple of `TRUNK_STRIDE_PX` apart. They are small because every
 convolution costs time on gigapixels: about 0.1 GFLOP for a patch of 96 px, a thirty-fifth of ResNet-18 on 224 px.
 
 * ``lite0`` is most of EfficientNet-Lite0, which can start from weights of ImageNet, see `bottlenecks`. Two thirds of
   its work are in its head, so dense mode gains little.
+* ``lite0-enlarged`` is the same on patches enlarged 1.5 times: nuclei come closer to the size of what the weights have
+  learned to see, for two and a half times the work.
 * ``symmetric`` gives a patch the same logit in all eight orientations, see `slidepipe.classifier.symmetry`, and learns
   more from few patches for it. Its head looks at the whole patch.
 * ``compact`` is a plain network of the same cost. Its head, like that of ``resnet18``, is a mean and a linear layer.
@@ -27,7 +29,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from slidepipe.classifier.bottlenecks import lite_layers
-from slidepipe.classifier.settings import MIN_PATCH_PX, TIMM_PREFIX, TRUNK_STRIDE_PX, Architecture
+from slidepipe.classifier.settings import LITE, MIN_PATCH_PX, TIMM_PREFIX, TRUNK_STRIDE_PX, Architecture
 from slidepipe.classifier.symmetry import ORIENTATIONS, SymmetricConvolution
 from slidepipe.classifier.timm_networks import WholeNetwork, build_timm_network
 from slidepipe.errors import ModelError
@@ -88,7 +90,7 @@ class PatchNetwork(nn.Module):
         window
             Side of the trunk's answer to one patch, in features.
         step
-            Distance between neighbouring patches in features, each `TRUNK_STRIDE_PX` pixels.
+            Distance between neighbouring patches in features.
         margin
             Features along the top and left edge that belong to no patch.
 
@@ -235,10 +237,10 @@ def build_network(architecture: str, patch_px: int = 96) -> PatchNetwork | Whole
     Parameters
     ----------
     architecture
-        ``lite0``, ``symmetric``, ``compact``, ``resnet18`` (He et al., 2016, as torchvision has it, without pretrained
-        weights), or ``timm/`` and the name of a network of timm.
+        ``lite0``, ``lite0-enlarged``, ``symmetric``, ``compact``, ``resnet18`` (He et al., 2016, as torchvision has
+        it, without pretrained weights), or ``timm/`` and the name of a network of timm.
     patch_px
-        Side of a patch in pixels. Only the heads of ``lite0`` and ``symmetric`` depend on it.
+        Side of a patch in pixels. Only the heads of ``lite0``, ``lite0-enlarged`` and ``symmetric`` depend on it.
 
     Returns
     -------
@@ -252,8 +254,8 @@ def build_network(architecture: str, patch_px: int = 96) -> PatchNetwork | Whole
     """
     if architecture.startswith(TIMM_PREFIX):
         return build_timm_network(architecture)
-    if architecture == "lite0":
-        return PatchNetwork(*lite_layers(patch_px))
+    if architecture in LITE:
+        return PatchNetwork(*lite_layers(patch_px, enlarged=architecture == "lite0-enlarged"))
     if architecture == "symmetric":
         trunk, side = (
             _symmetric_trunk(),

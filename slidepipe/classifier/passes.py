@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -83,12 +84,12 @@ class DensePass(nn.Module):
         The same network patch by patch; nothing of it is copied.
     patch_px
         Side of a patch.
-    trunk_stride_px
-        Distance between neighbouring features.
+    feature_px
+        Distance between neighbouring features in pixels.
     stride_px
-        Distance between neighbouring patches, a multiple of `trunk_stride_px`.
+        Distance between neighbouring patches, a multiple of `feature_px`.
     margin_px
-        Pixels around the patches of an area, a multiple of `trunk_stride_px`.
+        Pixels around the patches of an area, a multiple of `feature_px`.
 
     Raises
     ------
@@ -97,7 +98,7 @@ class DensePass(nn.Module):
     """
 
     def __init__(
-        self, patch_pass: PatchPass, patch_px: int, trunk_stride_px: int, stride_px: int, margin_px: int
+        self, patch_pass: PatchPass, patch_px: int, feature_px: Fraction, stride_px: int, margin_px: int
     ) -> None:
         super().__init__()
         self.patch_pass = patch_pass
@@ -107,8 +108,7 @@ class DensePass(nn.Module):
         with torch.inference_mode():
             patch = patch_pass.scale.new_zeros((1, 3, patch_px, patch_px))
             self._window = int(self._network.trunk(patch).shape[-1])
-        self._step = stride_px // trunk_stride_px
-        self._margin = margin_px // trunk_stride_px
+        self._step, self._margin = int(stride_px / feature_px), int(margin_px / feature_px)
         self._first_px, self._stride_px = patch_px + 2 * margin_px, stride_px
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slidepipe.classifier.bottlenecks import lite_layers, take_imagenet_weights
+from slidepipe.classifier.bottlenecks import Enlargement, lite_layers, take_imagenet_weights
 from slidepipe.classifier.initial_weights import lite0
 from slidepipe.classifier.networks import PatchNetwork, build_network
 from slidepipe.errors import ModelError
@@ -11,11 +11,15 @@ from slidepipe.errors import ModelError
 STRIDE = 4
 
 
-@pytest.fixture
-def network() -> PatchNetwork:
+def _network(*, enlarged: bool) -> PatchNetwork:
     with torch.random.fork_rng([]):
         torch.manual_seed(1)
-        return PatchNetwork(*lite_layers(96)).eval()
+        return PatchNetwork(*lite_layers(96, enlarged=enlarged)).eval()
+
+
+@pytest.fixture
+def network() -> PatchNetwork:
+    return _network(enlarged=False)
 
 
 @pytest.fixture
@@ -29,15 +33,18 @@ def test_it_is_small_enough_to_be_shipped(network: PatchNetwork) -> None:
     assert 600_000 < sum(parameter.numel() for parameter in network.parameters()) < 800_000
 
 
+@pytest.mark.parametrize("architecture", ["lite0", "lite0-enlarged"])
 @pytest.mark.parametrize("side", [32, 65, 96, 224])
-def test_patches_of_any_size_give_one_logit(side: int) -> None:
+def test_patches_of_any_size_give_one_logit(architecture: str, side: int) -> None:
     with torch.inference_mode():
-        assert build_network("lite0", side).eval()(torch.zeros(3, 3, side, side)).shape == (3,)
+        assert build_network(architecture, side).eval()(torch.zeros(3, 3, side, side)).shape == (3,)
 
 
-def test_an_area_gives_each_patch_the_logit_that_it_has_by_itself(network: PatchNetwork) -> None:
-    side, step = 96, 3
-    apart = step * STRIDE
+@pytest.mark.parametrize(("enlarged", "step", "apart"), [(False, 3, 3 * STRIDE), (True, 6, 16)])
+def test_an_area_gives_each_patch_the_logit_that_it_has_by_itself(
+    enlarged: bool, step: int, apart: int
+) -> None:
+    network, side = _network(enlarged=enlarged), 96
     area = torch.rand(1, 3, side + 8 * apart, side + 9 * apart) * 2 - 1
     with torch.inference_mode():
         window = network.trunk(area[..., :side, :side]).shape[-1]
@@ -53,6 +60,22 @@ def test_features_of_the_trunk_lie_four_pixels_apart(network: PatchNetwork) -> N
     with torch.inference_mode():
         whole, part = network.trunk(area), network.trunk(area[..., 8:104, 12:108])
     torch.testing.assert_close(whole[..., 2:22, 3:23], part, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [33, 64, 96])
+def test_enlarged_pixels_are_interpolated_between_their_neighbours(side: int) -> None:
+    pixels = torch.rand(2, 3, side, side + 8)
+    enlarged = Enlargement()(pixels)
+    expected = torch.nn.functional.interpolate(pixels, scale_factor=1.5, mode="bilinear")
+    height, width = enlarged.shape[2:]
+    assert expected.shape[2] - height <= 5
+    torch.testing.assert_close(enlarged, expected[:, :, 1 : 1 + height, 1 : 1 + width], rtol=0, atol=1e-4)
+
+
+def test_an_enlarged_patch_is_the_same_anywhere_on_an_area() -> None:
+    area = torch.rand(1, 3, 4096, 128)
+    whole, part = Enlargement()(area), Enlargement()(area[:, :, 4000:])
+    assert torch.equal(whole[:, :, 6000:], part)
 
 
 def test_weights_from_imagenet_go_into_all_layers_but_the_last(network: PatchNetwork, weights: Path) -> None:

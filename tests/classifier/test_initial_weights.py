@@ -75,7 +75,7 @@ def test_without_initial_weights_there_are_none(settings: TrainSettings) -> None
 
 
 def test_only_one_network_starts_from_imagenet() -> None:
-    with pytest.raises(ConfigError, match="'lite0' only, not for 'compact'"):
+    with pytest.raises(ConfigError, match="lite0 and lite0-enlarged only, not for 'compact'"):
         TrainSettings(initial="imagenet")
 
 

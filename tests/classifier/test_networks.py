@@ -94,7 +94,7 @@ def test_resnet18_has_the_trunk_of_torchvision() -> None:
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ModelError, match="compact, lite0, resnet18, symmetric"):
+    with pytest.raises(ModelError, match="compact, lite0, lite0-enlarged, resnet18, symmetric"):
         build_network("vgg")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,9 @@ def test_the_margin_of_an_area_takes_no_part(make_classifier: Callable[..., Clas
     inner = np.ascontiguousarray(area[:, margin:-margin, margin:-margin])
     with torch.inference_mode():
         wide, narrow = (
-            AveragedPass(DensePass(patch_pass, 65, 8, STRIDE, around))(torch.from_numpy(pixels)).numpy()
+            AveragedPass(DensePass(patch_pass, 65, Fraction(8), STRIDE, around))(
+                torch.from_numpy(pixels)
+            ).numpy()
             for pixels, around in ((area, margin), (inner, 0))
         )
     assert wide.shape == narrow.shape == (2, 3, 3)

@@ -58,5 +58,5 @@ def test_without_timm_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_name_of_nobody_is_refused_before_any_work() -> None:
-    with pytest.raises(ConfigError, match="compact, lite0, resnet18"):
+    with pytest.raises(ConfigError, match="compact, lite0, lite0-enlarged, resnet18"):
         TrainSettings(architecture="vgg")
