@@ -54,6 +54,30 @@ def augment(pixels: torch.Tensor, settings: AugmentationSettings) -> torch.Tenso
     return colours.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
+def mix(pixels: torch.Tensor, target: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix every patch of a batch, and what is to be learned of it, with another one (mixup, Zhang et al. 2018).
+
+    Draws as `augment` does.
+
+    Parameters
+    ----------
+    pixels
+        Shape (n, channels, P, P).
+    target
+        Probability of tumour, shape (n,).
+    alpha
+        Both parameters of the beta distribution from which the share of the one patch is drawn, one for the batch.
+
+    Returns
+    -------
+    tuple of Tensor
+        Same shapes.
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(pixels)).to(pixels.device)
+    return pixels * share + pixels[other] * (1 - share), target * share + target[other] * (1 - share)
+
+
 def turn(pixels: torch.Tensor, orientations: torch.Tensor) -> torch.Tensor:
     """Bring each patch into one of the eight orientations of a square.
 

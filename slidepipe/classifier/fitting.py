@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from slidepipe.classifier.augmentation import augment
+from slidepipe.classifier.augmentation import augment, mix
 from slidepipe.classifier.initial_weights import give_initial_weights
 from slidepipe.classifier.networks import (
     DEFAULT_MEAN,
@@ -152,6 +152,8 @@ def train_epoch(fit: Fit, patches: LabelledPatches, epoch: int, progress: Progre
         pixels = augment(_to_device(fit, patches.pixels[batch]), settings.augmentation)
         target = torch.from_numpy(patches.is_tumour[batch]).float().to(fit.device)
         target = target * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+        if settings.mixup:
+            pixels, target = mix(pixels, target, settings.mixup)
         with computing_in(fit.precision, fit.device):
             logits = fit.network(normalise(pixels, DEFAULT_MEAN, DEFAULT_STD))
         loss = binary_cross_entropy_with_logits(logits.float(), target)

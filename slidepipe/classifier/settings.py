@@ -183,6 +183,10 @@ class TrainSettings:
     ``last`` leaves the validation patches out of the choice, and trains for all epochs."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """0.1 trains towards 0.05 and 0.95, for outlines that are not exact."""
+    mixup: Annotated[float, Ge(0)] = 0.0
+    """Mixes every patch of a batch, and its label, with another one (mixup, Zhang et al. 2018). The share of the one is
+    drawn for each batch from the beta distribution whose two parameters are this: 0.2 mixes most batches a little, 1
+    makes any share alike; 0 mixes nothing."""
     precision: PrecisionName = "float32"
     """Numbers to compute with, the weights staying in 32 bits: ``float32``, or where Torch deems it safe (autocast)
     ``bfloat16`` or ``float16`` with scaled gradients. ``auto`` is bfloat16 on CUDA, float16 where a device has no

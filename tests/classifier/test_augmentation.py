@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slidepipe.classifier.augmentation import augment, turn
+from slidepipe.classifier.augmentation import augment, mix, turn
 from slidepipe.classifier.settings import AugmentationSettings
 
 NONE = AugmentationSettings(dihedral=False, brightness=0, contrast=0, saturation=0, hue=0)
@@ -110,3 +110,25 @@ def test_white_stays_white_whatever_the_stain() -> None:
     white = torch.ones(3, 3, 4, 4)
     settings = AugmentationSettings(dihedral=False, brightness=0, contrast=0, saturation=0, hue=0, stain=0.5)
     torch.testing.assert_close(augment(white, settings), white)
+
+
+def test_patches_are_mixed_with_others_of_their_batch_and_so_are_their_targets() -> None:
+    target = torch.linspace(0, 1, 16)
+    shares = []
+    for _ in range(200):
+        pixels, mixed = mix(target.view(16, 1, 1, 1).expand(-1, 3, 2, 2), target, 0.2)
+        torch.testing.assert_close(pixels, mixed.view(16, 1, 1, 1).expand(-1, 3, 2, 2))
+        torch.testing.assert_close(mixed.sum(), target.sum())
+        shares.append(mixed[0].item())
+    assert len(set(shares)) > 100
+
+
+def test_the_share_is_drawn_from_the_beta_distribution() -> None:
+    ends = torch.tensor([0.0, 1.0])
+    # With two patches the other one is the patch itself half of the time.
+    shares = torch.stack([mix(ends.view(2, 1, 1, 1), ends, 0.5)[1] for _ in range(4000)])[:, 1]
+    shares = shares[shares != 1]
+    assert len(shares) == pytest.approx(2000, abs=150)
+    # Variance of the beta distribution: 1 / (4 (2 alpha + 1)).
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(1 / 8, abs=0.01)

@@ -91,6 +91,14 @@ def test_the_same_patches_give_the_same_bytes(settings: TrainSettings, tmp_path:
     assert first != other
 
 
+def test_mixed_patches_give_another_model_that_learns_too(settings: TrainSettings, tmp_path: Path) -> None:
+    mixed = train_on_patches(replace(settings, mixup=0.2), tmp_path / "mixed")
+    plain = train_on_patches(settings, tmp_path / "plain")
+    assert mixed["weights_sha256"] != plain["weights_sha256"]
+    assert mixed["metrics"]["validation_auc"] > 0.9
+    assert read_card(tmp_path / "mixed").training["settings"]["mixup"] == 0.2
+
+
 def test_averaged_weights_are_not_those_of_the_last_step(settings: TrainSettings, tmp_path: Path) -> None:
     settings = replace(settings, epochs=1)
     train_on_patches(settings, tmp_path / "averaged")
