@@ -66,7 +66,7 @@ def test_it_tells_tumour_from_normal_on_real_patches(model: Classifier, shared_d
     )
     upright = measure_patches(is_tumour, model.probabilities(patches))
     assert upright.count > 400
-    assert upright.auc > 0.93
+    assert upright.auc > 0.945
     with torch.inference_mode():
         averaged = averaged_pass(model.patch_pass)(torch.from_numpy(patches)).numpy()
     assert measure_patches(is_tumour, averaged).auc > upright.auc
