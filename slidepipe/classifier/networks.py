@@ -5,15 +5,15 @@ All answer with one logit per patch, the log-odds of tumour. Each is split in th
 * ``trunk``: convolutions only, from RGB (n, 3, P, P) to features (n, channels, p, p);
 * ``head``: from those p × p features to the logit.
 
-All trunks but that of ``resnet18`` are unpadded: no feature has seen anything but pixels of its
-patch, so the trunk may run once over a large area and the head slide over its features, and every patch gets the logit
-it would have had by itself, as long as patches lie a multiple of `TRUNK_STRIDE_PX` apart. They are small because every
-convolution costs time on gigapixels: about 0.1 GFLOP for a patch of 96 px, a thirty-fifth of ResNet-18 on 224 px.
+All trunks but that of ``resnet18`` are unpadded: no feature has seen anything but pixels of its patch, so the trunk may
+run once over a large area and the head slide over its features, and every patch gets the logit it would have had by
+itself, as long as patches lie a multiple of `TRUNK_STRIDE_PX` apart. They are small because every convolution costs
+time on gigapixels: about 0.1 GFLOP for a patch of 96 px, a thirty-fifth of ResNet-18 on 224 px.
 
 * ``lite0`` is most of EfficientNet-Lite0, which can start from weights of ImageNet, see `bottlenecks`. Two thirds of
   its work are in its head, so dense mode gains little.
-* ``lite0-enlarged`` is the same on patches enlarged 1.5 times: nuclei come closer to the size of what the weights have
-  learned to see, for two and a half times the work.
+* ``lite0-enlarged`` is the same on patches enlarged 1.5 times, for two and a half times the work: nuclei come closer to
+  the size of what the weights have learned to see.
 * ``symmetric`` gives a patch the same logit in all eight orientations, see `slidepipe.classifier.symmetry`, and learns
   more from few patches for it. Its head looks at the whole patch.
 * ``compact`` is a plain network of the same cost. Its head, like that of ``resnet18``, is a mean and a linear layer.
