@@ -196,8 +196,9 @@ def undisturbed(runs: _Runs) -> _Undisturbed:
 
 
 def results(root: Path) -> dict[str, str]:
-    """Fingerprint what a run is for."""
-    return {f"{part}/{name}": value for part in _RESULTS for name, value in digests(root / part).items()}
+    """Fingerprint what a run is for, without temporary files, which `check_finished` looks at by themselves."""
+    found = {f"{part}/{name}": value for part in _RESULTS for name, value in digests(root / part).items()}
+    return {name: value for name, value in found.items() if not name.endswith(".tmp")}
 
 
 def leftovers(root: Path) -> list[str]:
