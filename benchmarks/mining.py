@@ -11,10 +11,10 @@ make_cohort.py makes of the patches that the model was trained on and of those t
         --normal 0 --tumor 0 --test 12 --size-mm 12
 
 Everything is done by the commands that a user would give. Before: ``slidepipe run`` with ``inference.model: builtin``.
-Then ``slidepipe mine``, and a second ``run`` in which the shipped model is trained further (``train.initial: builtin``)
-on TRAIN, half of its normal patches around what was mined. Trained in the same way without anything mined, it is a row
-of its own: what comes of TRAIN, and what of mining. Slides are judged by their most probable lesion, which needs no
-training of its own.
+Then ``slidepipe mine``, and ``slidepipe train``, which trains the shipped model further (``train.initial: builtin``)
+on TRAIN, half of its normal patches around what was mined; a ``run`` over TEST judges what comes of it. Trained in the
+same way without anything mined, it is a row of its own: what comes of TRAIN, and what of mining. Slides are judged by
+their most probable lesion, which needs no training of its own.
 """
 
 from __future__ import annotations
@@ -66,9 +66,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = (arguments.folder or Path(name)).absolute()
         join(folder / "cohort", [arguments.train, arguments.test])
-        config = folder / "config.yaml"
-        write_text(config, yaml.safe_dump(study(arguments.epochs, arguments.patches, arguments.workers)))
-        rows = [*rounds(config, folder)]
+        join(folder / "test", [arguments.test])
+        settings = study(arguments.epochs, arguments.patches, arguments.workers)
+        config, judging = folder / "config.yaml", folder / "test.yaml"
+        write_text(config, yaml.safe_dump(settings))
+        write_text(judging, yaml.safe_dump({**settings, "slides": {"folder": "test"}}))
+        rows = [*rounds(config, judging, folder)]
     text = "\n".join(["# Hard-negative mining", "", machine("torch", "numpy"), "", *table(rows), ""])
     print(text)
     if arguments.out:
@@ -119,18 +122,26 @@ def study(epochs: int, patches: int, workers: int) -> dict[str, Any]:
     }
 
 
-def rounds(config: Path, folder: Path) -> Iterable[Row]:
-    """Run the study with each model."""
+def rounds(config: Path, judging: Path, folder: Path) -> Iterable[Row]:
+    """Run the study with each model; `judging` is its configuration without the slides to train on."""
     mined, plain = folder / "mined", folder / "plain"
     slidepipe("run", config, mined, "--set", "inference.model=builtin")
     yield Row("as shipped", read_json(mined / "evaluation" / "evaluation.json"), 0)
-    slidepipe("run", config, plain)
-    yield Row("trained further, nothing mined", read_json(plain / "evaluation" / "evaluation.json"), 0)
+    slidepipe("tile", config, plain)
+    yield Row("trained further, nothing mined", train_and_judge(judging, plain), 0)
     slidepipe("mine", None, mined)
-    slidepipe("run", config, mined)
     places = sum(read_json(mined / "mining" / "round_001.json")["slides"].values())
-    evaluation = read_json(mined / "evaluation" / "evaluation.json")
-    yield Row("trained further, after one round of mining", evaluation, places)
+    name = "trained further, after one round of mining"
+    yield Row(name, train_and_judge(judging, mined), places)
+
+
+def train_and_judge(judging: Path, run: Path) -> dict[str, Any]:
+    """Train the model of a run whose slides are tiled, and evaluate it on the test slides."""
+    slidepipe("train", None, run)
+    judged = run.with_name(f"{run.name}-test")
+    slidepipe("run", judging, judged, "--set", f"inference.model={run / 'model'}")
+    found: dict[str, Any] = read_json(judged / "evaluation" / "evaluation.json")
+    return found
 
 
 def slidepipe(command: str, config: Path | None, run: Path, *options: str) -> None:
