@@ -35,7 +35,7 @@ from slidepipe.storage.arrays import (
 )
 from slidepipe.storage.ledger import BlockLedger
 from slidepipe.storage.ome import multiscales
-from slidepipe.storage.publish import atomic_folder, flush_tree, remove_tree
+from slidepipe.storage.publish import atomic_folder, flush_tree, remove_leftovers, remove_tree
 from slidepipe.storage.shards import ChunkIndex, check_shard, write_shard
 from slidepipe.storage.tile_codec import seal
 from slidepipe.tiles.store import TileStore
@@ -57,7 +57,8 @@ def begin_heatmap(
     """Begin a heatmap, or go on with one that was begun.
 
     A store of another token or format version answers another question and is deleted. The new store appears at
-    its path only once its plan is written.
+    its path only once its plan is written. What killed processes left in it is removed, so nothing may be writing
+    to it.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ def begin_heatmap(
     OSError
         If the store cannot be written.
     """
+    remove_leftovers(path)
     try:
         plan = read_heatmap_plan(path, token)
     except StoreError:
@@ -267,6 +269,7 @@ def finish_heatmap(plan: HeatmapPlan) -> dict[str, Any]:
             "mean": sum(part["sum"] for part in compared) / n_cells,
             "largest": max(part["largest"] for part in compared),
         }
+    remove_leftovers(plan.path)  # of workers that were killed while they wrote
     attributes = read_attributes(plan.path)
     attributes["slidepipe"] = plan.attributes | {"complete": True, "counts": counts}
     flush_tree(plan.path / PROBABILITY)

@@ -119,6 +119,25 @@ def test_a_killed_heatmap_goes_on_where_it_stopped(tmp_path: Path, tiles: TileSt
     assert begin_heatmap(path, tiles, grid, TOKEN, {}) == (*blocks[:2], *blocks[3:])
 
 
+@pytest.mark.parametrize("goes_on", [True, False], ids=["a later run", "the same run"])
+def test_what_a_killed_worker_was_writing_is_gone_from_a_finished_heatmap(
+    goes_on: bool, complete: Path, tmp_path: Path, tiles: TileStore, grid: CellGrid
+) -> None:
+    path = tmp_path / "killed.zarr"
+    blocks = begin_heatmap(path, tiles, grid, TOKEN, {"model": "m"})
+    plan = read_heatmap_plan(path)
+    write_all(plan, blocks)
+    shard = plan.shard_file(blocks[-1])
+    shard.with_name(f".{shard.name}.0123abcd.tmp").write_bytes(b"killed while writing a shard")
+    if goes_on:
+        (tmp_path / ".killed.zarr.0123abcd.tmp").mkdir()  # killed while making the store
+        assert begin_heatmap(path, tiles, grid, TOKEN, {"model": "m"}) == ()
+        assert not list(tmp_path.glob(".killed.*"))
+        assert digest(path).keys() == digest(complete).keys()
+    finish_heatmap(plan)
+    assert digest(path) == digest(complete)
+
+
 def spoil(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[:8] = bytes(8)
