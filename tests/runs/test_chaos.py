@@ -168,8 +168,11 @@ class _Runs:
 
 def _written(root: Path) -> int:
     """When something in a run was last made or renamed."""
-    places = [root, *root.glob("*"), *root.glob("*/*")] if root.exists() else []
-    return max((place.stat().st_mtime_ns for place in places if place.is_dir()), default=0)
+    latest = 0
+    for folder, _, _ in os.walk(root):
+        with suppress(FileNotFoundError):  # locks come and go
+            latest = max(latest, Path(folder).stat().st_mtime_ns)
+    return latest
 
 
 @dataclass(frozen=True, slots=True)
