@@ -8,7 +8,7 @@ little. Whatever it cannot decode as the CPU does, to `_MEAN_LEVELS`, the CPU de
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torchvision
@@ -76,8 +76,12 @@ class DeviceTiles:
         """
         if self._trusts_device is None:
             self._trusts_device = self._agrees(codec, chunks[0], tile_px)
-        decoded = self._on_device(codec, chunks, tile_px) if self._trusts_device else None
-        yield from (self._by_cpu(codec, chunk, tile_px) for chunk in chunks) if decoded is None else decoded
+        decoded: Iterable[torch.Tensor] | None = None
+        if self._trusts_device:
+            decoded = self._on_device(codec, chunks, tile_px)
+        if decoded is None:
+            decoded = (self._by_cpu(codec, chunk, tile_px) for chunk in chunks)
+        yield from decoded
 
     def _agrees(self, codec: TileCodec, chunk: bytes, tile_px: int) -> bool:
         expected = self._by_cpu(codec, chunk, tile_px)
