@@ -5,7 +5,9 @@
 SLIDE holds real pixels, such as one of make_cohort.py; it is cut first, at the pixel size of the model. Without
 --model the network ``compact`` is taken with random weights, which takes the same time as trained ones. Every method
 runs in a process of its own on one square of the slide that is full of tissue, with one thread for Torch and one that
-reads ahead, in turns; the tables show medians. ``resnet18`` on patches of 224 px, with random weights, is the second
+reads ahead, in turns; the tables show medians, of ratios those of the rounds. The network alone is measured again
+between every two rows, and a row's share of this limit is that of the mean before and after it: machines that others
+use as well get slower and faster within minutes. ``resnet18`` on patches of 224 px, with random weights, is the second
 network: it pads, so that dense mode is another predictor with it.
 
 TIAToolbox's patch predictor gets the same network and the same patches, in an environment of its own: name its Python
@@ -148,38 +150,55 @@ def random_model(folder: Path, architecture: str, patch_px: int, mpp: float = 0.
 
 def table(subject: Subject, rounds: int, tiatoolbox: Path | None, *, with_peer: bool) -> list[str]:
     """Measure a network in turns and put its medians into a table."""
-    bare: list[Measured] = []
+    bare = [alone(bare_forward, subject)]
     found: dict[Row, list[Measured]] = {row: [] for row in subject.rows}
-    peer: list[Measured] = []
+    shares: dict[Row, list[float]] = {row: [] for row in subject.rows}
     for _ in range(rounds):
-        bare.append(alone(bare_forward, subject))
         for row in subject.rows:
             found[row].append(alone(look, subject, row))
+            bare.append(alone(bare_forward, subject))
+            shares[row].append(found[row][-1].rate / limit(bare))
+    peer: list[Measured] = []
     if tiatoolbox is not None:
         peer.append(run_tiatoolbox(subject, tiatoolbox))
+        bare.append(alone(bare_forward, subject))
     lines = [
         "| method | stride px | cells/s | share of the limit | against patch mode | peak MB | busy |",
         "|---|---|---|---|---|---|---|",
         f"| network alone, random input (the limit) | | {median_rate(bare):,.1f} | 1 | | {most(bare):,.0f} | |",
     ]
-    by_patch = {row.stride_px: median_rate(found[row]) for row in subject.rows if row.mode == "patch"}
+    by_patch = {row.stride_px: shares[row] for row in subject.rows if row.mode == "patch"}
     for row in subject.rows:
-        rate = median_rate(found[row])
-        times = rate / by_patch[row.stride_px] if row.mode == "dense" else None
+        times = "" if row.mode == "patch" else f"{median_ratio(shares[row], by_patch[row.stride_px]):.1f} ×"
         lines.append(
-            f"| {row.mode} mode | {row.stride_px} | {rate:,.1f} | {rate / median_rate(bare):.2f} | "
-            f"{'' if times is None else f'{times:.1f} ×'} | {most(found[row]):,.0f} | {found[row][-1].note} |"
+            f"| {row.mode} mode | {row.stride_px} | {median_rate(found[row]):,.1f} | {spread(shares[row])} | {times} | "
+            f"{most(found[row]):,.0f} | {found[row][-1].note} |"
         )
     if with_peer:
         lines.append(
             f"| TIAToolbox PatchPredictor | {subject.rows[0].stride_px} | {peer[0].rate:,.1f} | "
-            f"{peer[0].rate / median_rate(bare):.2f} | | {peer[0].peak_mb:,.0f} | {peer[0].note} |"
+            f"{peer[0].rate / limit(bare):.2f} | | {peer[0].peak_mb:,.0f} | {peer[0].note} |"
             if peer
             else "| TIAToolbox PatchPredictor | | not measured: no environment was named by --tiatoolbox | | | | |"
         )
     row = subject.rows[0]
     whole_s = SLIDE_PATCHES / median_rate(found[row])
     return [*lines, "", f"A slide of {SLIDE_PATCHES:,} patches, {row.stride_px} px apart: {whole_s:,.0f} s."]
+
+
+def limit(bare: list[Measured]) -> float:
+    """Return the rate of the network alone around the row between its last two measurements."""
+    return statistics.mean(one.rate for one in bare[-2:])
+
+
+def spread(shares: list[float]) -> str:
+    """Write the median of the rounds, and the lowest and highest of them."""
+    return f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+
+
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """Return the median of the ratios of the rounds."""
+    return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
 def most(rounds: list[Measured]) -> float:
@@ -203,7 +222,7 @@ def bare_forward(subject: Subject) -> Measured:
         return subject.batch
 
     work()
-    return measure(work, least_s=3)
+    return measure(work, least_s=8)
 
 
 def look(subject: Subject, row: Row) -> Measured:
