@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +11,12 @@ import torch
 
 from slidepipe.classifier.settings import DeviceName
 from slidepipe.errors import ModelError
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Numbers of the settings of glibc's ``mallopt``."""
+_MOST_KEPT = 2**30
+_USUALLY_KEPT = 2**25
+"""Bytes of a piece of memory that glibc keeps at most when it adapts to what is freed, without being told."""
 
 
 def choose_device(name: DeviceName) -> torch.device:
@@ -79,6 +87,37 @@ def torch_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def kept_memory(device: torch.device) -> Iterator[None]:
+    """Have the C library keep freed memory for the next batch for a while, in place of giving it back to the system.
+
+    What a network computes between its layers is freed and needed again with each batch. From 32 MiB a piece glibc has
+    the system map it, and clear it, anew each time: two fifths of the time of a training.
+
+    Parameters
+    ----------
+    device
+        Where Torch computes. Anything but a CPU, and other C libraries than glibc, are left as they are.
+
+    Yields
+    ------
+    None
+        Afterwards what is free is given back, and the largest pieces that glibc keeps are those of 32 MiB.
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    glibc = ctypes.CDLL(None)
+    try:
+        glibc.mallopt(_MMAP_THRESHOLD, _MOST_KEPT)
+        glibc.mallopt(_TRIM_THRESHOLD, _MOST_KEPT)
+        yield
+    finally:
+        glibc.mallopt(_MMAP_THRESHOLD, _USUALLY_KEPT)
+        glibc.mallopt(_TRIM_THRESHOLD, 2 * _USUALLY_KEPT)
+        glibc.malloc_trim(0)
 
 
 @contextmanager

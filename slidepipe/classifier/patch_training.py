@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slidepipe.classifier.devices import choose_device, deterministic_torch, torch_threads
+from slidepipe.classifier.devices import choose_device, deterministic_torch, kept_memory, torch_threads
 from slidepipe.classifier.fitting import LabelledPatches, Progress
 from slidepipe.classifier.patch_files import (
     PatchFiles,
@@ -67,7 +67,7 @@ def train_on_patches(
         drawn = _draw(is_tumour, settings, random_of(settings, (_DRAW, epoch)))
         return LabelledPatches(read_patch_files(train, drawn.tolist(), side), is_tumour[drawn])
 
-    with torch_threads(settings.threads), deterministic_torch(device):
+    with torch_threads(settings.threads), kept_memory(device), deterministic_torch(device):
         kept_back = LabelledPatches(
             read_patch_files(validation, range(len(validation)), side), _labels(validation)
         )

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from slidepipe.classifier.devices import choose_device, deterministic_torch, torch_threads
+from slidepipe.classifier.devices import choose_device, deterministic_torch, kept_memory, torch_threads
 from slidepipe.classifier.fitting import LabelledPatches, Progress
 from slidepipe.classifier.points import (
     SlidePoints,
@@ -80,7 +80,7 @@ def train_classifier(
     points = [find_points(slide, settings.patches, settings.seed) for slide in slides]
     split = split_slides(points, settings.validation_share, patch_reach(settings.patches), settings.seed)
     mpp, mpp_range = common_pixel_size([*split.train, *split.validation])
-    with torch_threads(settings.threads), deterministic_torch(device):
+    with torch_threads(settings.threads), kept_memory(device), deterministic_torch(device):
         # Without hard negatives, so that the figures of one round can be compared with those of the next.
         plain = replace(settings, patches=replace(settings.patches, hard_negative_share=0))
         validation = _read(split.validation, settings.validation_patches, plain, (_DRAW_VALIDATION, 0))

@@ -1,7 +1,13 @@
+import multiprocessing
+import platform
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
 import pytest
 import torch
 
-from slidepipe.classifier.devices import choose_device, deterministic_torch, torch_threads
+from slidepipe.classifier.devices import choose_device, deterministic_torch, kept_memory, torch_threads
+from slidepipe.classifier.networks import build_network
 from slidepipe.errors import ModelError
 
 
@@ -34,6 +40,33 @@ def test_no_number_of_threads_changes_nothing() -> None:
     before = torch.get_num_threads()
     with torch_threads(None):
         assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_memory_is_kept_for_the_next_batch_and_then_given_back() -> None:
+    # In a process of its own, whose memory no other test has used.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        while_kept, afterwards = pool.submit(mapped_pages).result()
+    assert while_kept * 4 < afterwards
+
+
+def mapped_pages() -> tuple[int, int]:
+    """Count the pages that the system maps for a step of training, at best, while memory is kept and afterwards."""
+    network, pixels = build_network("lite0"), torch.rand(64, 3, 96, 96)
+
+    def step() -> int:
+        before = page_faults()
+        network(pixels).sum().backward()
+        return page_faults() - before
+
+    with kept_memory(torch.device("cpu")):
+        while_kept = min(step() for _ in range(4))
+    return while_kept, min(step() for _ in range(3))
+
+
+def page_faults() -> int:
+    """Tell how often the system had to map memory for this process."""
+    return int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[7])
 
 
 def test_global_state_is_given_back() -> None:
