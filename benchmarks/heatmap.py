@@ -119,7 +119,7 @@ def main() -> None:
 
 def subjects(model: Path, store: str, folder: Path, device: DeviceName) -> tuple[Subject, Subject]:
     """List the networks and what is measured of them; batches are larger on a GPU."""
-    card, more = read_card(model), 1 if device == "cpu" else 16
+    card = read_card(model)
     side = card.patch_px
     small = (
         Row("patch", side, 40),
@@ -132,8 +132,15 @@ def subjects(model: Path, store: str, folder: Path, device: DeviceName) -> tuple
     large = (Row("patch", 224, 8), Row("patch", 32, 8), Row("dense", 224, 9), Row("dense", 32, 64))
     padded = str(random_model(folder / "resnet18", "resnet18", 224, card.mpp))
     return (
-        Subject(f"{card.architecture}, patches of {side} px", str(model), store, small, 64 * more, device),
-        Subject("resnet18, patches of 224 px", padded, store, large, 8 * more, device),
+        Subject(
+            f"{card.architecture}, patches of {side} px",
+            str(model),
+            store,
+            small,
+            16 if device == "cpu" else 1024,
+            device,
+        ),
+        Subject("resnet18, patches of 224 px", padded, store, large, 16 if device == "cpu" else 128, device),
     )
 
 

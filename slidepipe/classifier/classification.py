@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidepipe.classifier.checkpoint import Classifier
-from slidepipe.classifier.pass_running import pass_runner
+from slidepipe.classifier.pass_running import pass_runner, patches_per_pass
 from slidepipe.classifier.patch_files import PatchFiles, read_in_batches
 from slidepipe.classifier.patch_metrics import PatchMetrics, measure_patches
 from slidepipe.classifier.settings import InferenceSettings
@@ -54,13 +54,14 @@ def classify_patches(
         If a patch is damaged, of another size than the model looks at, or not RGB with 8 bits.
     """
     side = classifier.card.patch_px
-    run = pass_runner(classifier, classifier.patch_pass, (settings.batch_size, side, side, 3), settings)
+    batch_size = patches_per_pass(settings, classifier.device)
+    run = pass_runner(classifier, classifier.patch_pass, (batch_size, side, side, 3), settings)
     probability = np.empty(len(files), dtype=np.float32)
     done = 0
-    with closing(_ahead(files, side, settings.batch_size)) as batches:
+    with closing(_ahead(files, side, batch_size)) as batches:
         for batch in batches:
             # Repeated patches fill the last batch up.
-            full = np.resize(batch, (settings.batch_size, *batch.shape[1:]))
+            full = np.resize(batch, (batch_size, *batch.shape[1:]))
             probability[done : done + len(batch)] = run(full)[: len(batch)]
             done += len(batch)
             if progress is not None:

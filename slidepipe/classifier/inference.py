@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from slidepipe.classifier.card import ModelCard, check_pixel_size
 from slidepipe.classifier.checkpoint import Classifier
 from slidepipe.classifier.modes import pads, resolve_mode, trunk_stride
-from slidepipe.classifier.pass_running import pass_runner
+from slidepipe.classifier.pass_running import pass_runner, patches_per_pass
 from slidepipe.classifier.passes import DensePass, PatchPass, pass_memory
 from slidepipe.classifier.settings import FEATURES_PER_STRIDE, InferenceSettings
 from slidepipe.errors import ModelError
@@ -109,12 +109,13 @@ def classify_cells(
     probability = np.empty(len(cells), dtype=np.float32)
     if not len(cells):
         return probability
+    batch_size = patches_per_pass(settings, classifier.device)
     if resolve_mode(settings.mode, classifier.card, stride_px) == "dense":
         module: torch.nn.Module = dense_pass(classifier, stride_px)
-        work = _plan_areas(classifier.card, cells, stride_px, settings.batch_size)
+        work = _plan_areas(classifier.card, cells, stride_px, batch_size)
     else:
         module = classifier.patch_pass
-        work = _plan_patches(classifier.card, cells, stride_px, settings.batch_size)
+        work = _plan_patches(classifier.card, cells, stride_px, batch_size)
     shape = (len(work.corners[0]), work.size_px, work.size_px, 3)
     make_memory = (
         partial(pass_memory, device=classifier.device) if store.decoder is None else store.decoder.empty

@@ -246,9 +246,10 @@ class InferenceSettings:
     for the others). For ``resnet18``, which pads, that is another predictor; for the others the same probabilities, to
     1e-5, and faster.
     ``auto``: dense where that gives the same probabilities and the stride is at most half a patch, else patch."""
-    batch_size: Annotated[int, Ge(1)] = 64
+    batch_size: Annotated[int, Ge(1)] | None = None
     """Patches per forward pass; in dense mode as many pixels, one area at least. Every batch is filled up to this size,
-    so that a probability does not depend on which other patches are looked at."""
+    so that a probability does not depend on which other patches are looked at. None is 16 on a CPU, for which more are
+    slower with most networks (see `slidepipe.classifier.pass_running`), and 64 on other devices."""
     test_time_augmentation: Literal["none", "dihedral"] = "none"
     """``dihedral``: the mean probability over the eight orientations of each patch, in either mode, for eight times the
     time. Of no use to ``symmetric``, which sees all eight alike: there it changes nothing, and costs nothing."""
