@@ -119,6 +119,7 @@ def main() -> None:
 
 def subjects(model: Path, store: str, folder: Path, device: DeviceName) -> tuple[Subject, Subject]:
     """List the networks and what is measured of them; batches are larger on a GPU."""
+    small_batch, large_batch = (16, 16) if device == "cpu" else (1024, 128)
     card = read_card(model)
     side = card.patch_px
     small = (
@@ -132,15 +133,8 @@ def subjects(model: Path, store: str, folder: Path, device: DeviceName) -> tuple
     large = (Row("patch", 224, 8), Row("patch", 32, 8), Row("dense", 224, 9), Row("dense", 32, 64))
     padded = str(random_model(folder / "resnet18", "resnet18", 224, card.mpp))
     return (
-        Subject(
-            f"{card.architecture}, patches of {side} px",
-            str(model),
-            store,
-            small,
-            16 if device == "cpu" else 1024,
-            device,
-        ),
-        Subject("resnet18, patches of 224 px", padded, store, large, 16 if device == "cpu" else 128, device),
+        Subject(f"{card.architecture}, patches of {side} px", str(model), store, small, small_batch, device),
+        Subject("resnet18, patches of 224 px", padded, store, large, large_batch, device),
     )
 
 

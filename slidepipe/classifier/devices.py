@@ -94,7 +94,7 @@ def kept_memory(device: torch.device) -> Iterator[None]:
     """Have the C library keep freed memory for the next batch for a while, in place of giving it back to the system.
 
     What a network computes between its layers is freed and needed again with each batch. From 32 MiB a piece glibc has
-    the system map it, and clear it, anew each time: a sixth of the time that the shipped model trains.
+    the system map it, and clear it, anew each time: a sixth of the time of training the shipped model.
 
     Parameters
     ----------

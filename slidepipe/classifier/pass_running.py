@@ -22,7 +22,8 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _CPU_BATCH, _BATCH = 16, 64
 """Patches per pass. What a network keeps between its layers grows with them. Pieces of more than 32 MiB the system maps
-and clears anew with each pass: with 64 patches a third of the time of ``lite0`` and ``lite0-enlarged``."""
+and clears anew with each pass: with 64 patches a third of the time of ``lite0``, half of that of
+``lite0-enlarged``."""
 
 
 def patches_per_pass(settings: InferenceSettings, device: torch.device) -> int:
