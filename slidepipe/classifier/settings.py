@@ -46,6 +46,10 @@ TRUNK_STRIDE_PX: dict[str, int] = {
 FEATURES_PER_STRIDE: dict[str, int] = {"lite0-enlarged": 3}
 """Features of the trunk along that distance, where they are more than one."""
 
+STRIDES_PER_PATCH: dict[str, int] = {"lite0-enlarged": 3}
+"""Strides along a patch from which on dense is the faster mode, where they are not two. What counts is how much of the
+work is the head's, which areas do not share; measured on a CPU."""
+
 UNPADDED: frozenset[str] = frozenset({"compact", "symmetric"}) | LITE
 """Networks whose features have seen nothing but pixels: for them dense inference gives what patches give."""
 
@@ -244,8 +248,9 @@ class InferenceSettings:
     """``patch``: every patch by itself, at any stride. ``dense``: the network's trunk once over an area, its head at
     every cell; the stride must be a multiple of the trunk's (32 px for ``resnet18``, 4 px for ``lite0``, 8 px
     for the others). For ``resnet18``, which pads, that is another predictor; for the others the same probabilities, to
-    1e-5, and faster.
-    ``auto``: dense where that gives the same probabilities and the stride is at most half a patch, else patch."""
+    1e-5, and faster at small strides.
+    ``auto``: dense where that gives the same probabilities and the stride is at most half a patch (a third for
+    ``lite0-enlarged``, which does most of its work in the head), else patch."""
     batch_size: Annotated[int, Ge(1)] | None = None
     """Patches per forward pass; in dense mode as many pixels, one area at least. Every batch is filled up to this size,
     so that a probability does not depend on which other patches are looked at. None is 16 on a CPU, for which more are

@@ -154,8 +154,17 @@ def test_the_number_of_threads_changes_no_bit(
     assert np.array_equal(*results)
 
 
+@pytest.mark.parametrize(("architecture", "widest"), [("compact", 48), ("lite0", 48), ("lite0-enlarged", 32)])
+def test_auto_is_dense_up_to_the_stride_at_which_a_network_gains(
+    classifier: Classifier, architecture: str, widest: int
+) -> None:
+    card = replace(classifier.card, architecture=architecture, patch_px=96)
+    assert resolve_mode("auto", card, widest) == "dense"
+    assert resolve_mode("auto", card, widest + 8) == "patch"
+
+
 def test_a_stride_between_features_is_refused_in_dense_mode_only(classifier: Classifier) -> None:
-    card = classifier.card
+    card = replace(classifier.card, patch_px=96)
     with pytest.raises(ModelError, match=r"multiple of [48] px, got 18"):
         resolve_mode("dense", card, 18)
     assert resolve_mode("auto", card, 18) == "patch"
